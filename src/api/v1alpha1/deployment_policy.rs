@@ -1,0 +1,115 @@
+//! `ClusterDeploymentPolicy`: what must hold before a model serves.
+//! Signers and the model section, for now; further sections come with what enforces them.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{Digest, Effect};
+
+/// What must hold in the namespaces it selects. Several policies apply side by side: each must be satisfied.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "probity.dev",
+    version = "v1alpha1",
+    kind = "ClusterDeploymentPolicy",
+    status = "PolicyStatus",
+    shortname = "cdp",
+    category = "probity",
+    derive = "PartialEq",
+    doc = "What must hold before a model serves, cluster-wide",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Effect", type_ = "string", json_path = ".spec.effect"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.spec.model.signers.all(s, self.spec.signers.exists(d, d.name == s))").message("spec.model.signers names a signer that spec.signers does not define").field_path(".spec.model.signers")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterDeploymentPolicySpec {
+    /// Which governed namespaces this policy applies to; `{}` selects them all.
+    pub namespace_selector: LabelSelector,
+    /// What happens when something does not hold. Left out: `Enforce`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    /// Who signs. Defining a signer grants nothing by itself: `model.signers` does.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(min = 1, max = 32))]
+    pub signers: Vec<SignerDefinition>,
+    /// What must hold for the model itself.
+    pub model: ModelRequirements,
+}
+
+/// A signer under a name that the rest of the policy refers to.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SignerDefinition {
+    /// The name.
+    #[schemars(length(min = 1, max = 63), pattern("^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Signs with a key of a trust root.
+    pub key: KeySigner,
+}
+
+/// A signer that signs with any of some keys.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct KeySigner {
+    /// The `TrustRoot` that holds the keys.
+    #[schemars(length(min = 1, max = 253))]
+    pub trust_root: String,
+    /// Which of its keys are this signer's.
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
+    pub keys: Vec<String>,
+}
+
+/// What must hold for the model itself.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.threshold) || self.threshold <= size(self.signers)").message("threshold is larger than the number of signers, so nothing could ever pass").field_path(".threshold"))]
+pub struct ModelRequirements {
+    /// Whose signatures count, by the names in `signers`.
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63)))]
+    pub signers: Vec<String>,
+    /// How many of them must have signed, counted by distinct key material. Left out: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 32))]
+    pub threshold: Option<u32>,
+    /// Where models may come from, as `host/repository` globs: `*` stays within a path segment, `**` does not.
+    /// Left out: anywhere the operator may fetch from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 512)))]
+    pub repositories: Option<Vec<String>>,
+    /// Content that must never serve, whoever signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["digest".into()]))]
+    #[schemars(length(max = 256))]
+    pub revoked: Option<Vec<Revocation>>,
+}
+
+/// A digest that must never serve.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// The artifact's digest.
+    pub digest: Digest,
+    /// Why, for the people whose model stops.
+    #[schemars(length(min = 1, max = 256))]
+    pub reason: String,
+}
+
+/// Whether the policy can be applied.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyStatus {
+    /// The generation this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`: True `Applied`; False `TrustRootMissing`, `TrustRootInvalid` or `PolicyInvalid`, the message names the field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Option<Vec<Condition>>,
+}

@@ -1,0 +1,250 @@
+//! `ModelDeployment`: this model, served this way; its status tells the truth about it.
+//! An OCI source and a server that Probity runs, for now.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::ResourceRequirements,
+    apimachinery::pkg::{apis::meta::v1::{Condition, Time}},
+};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{Digest, Finding, Reason as ReasonCode, SignerIdentity};
+
+/// This model, served this way.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "probity.dev",
+    version = "v1alpha1",
+    kind = "ModelDeployment",
+    namespaced,
+    status = "ModelDeploymentStatus",
+    shortname = "md",
+    category = "probity",
+    category = "all",
+    derive = "PartialEq",
+    doc = "An AI model, served only while it can be shown to be the model somebody signed",
+    scale(spec_replicas_path = ".spec.server.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Serving", type_ = "string", json_path = ".status.serving.digest"),
+    printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate.digest"),
+    printcolumn(name = "Signer", type_ = "string", json_path = ".status.serving.signers[*].name"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
+    validation = Rule::new("size(self.metadata.name) <= 52 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name becomes the name of a Service: at most 52 lower-case letters, digits and dashes, beginning with a letter").field_path(".metadata.name")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelDeploymentSpec {
+    /// Which model, and where it is mounted.
+    pub model: Model,
+    /// The server that Probity runs with it.
+    pub server: Server,
+}
+
+/// Which model, and where it is mounted.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Model {
+    /// Where the model comes from.
+    pub source: ModelSource,
+    /// Where the server finds the model's files, read-only. Left out: `/mnt/models`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 256), pattern("^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$"))]
+    #[x_kube(validation = Rule::new("!['/tmp', '/dev', '/proc', '/sys', '/etc', '/bin', '/lib', '/usr', '/var'].exists(p, self == p)").message("must be a folder of its own, not one the system uses"))]
+    pub mount_path: Option<String>,
+}
+
+/// Where a model comes from: exactly one of the fields.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.oci)").message("exactly one source is needed: set oci"))]
+pub struct ModelSource {
+    /// An artifact in an OCI registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciSource>,
+}
+
+/// An artifact in an OCI registry.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OciSource {
+    /// `host/repository:tag` or `host/repository@sha256:…`. A tag is resolved once and then pinned.
+    #[schemars(length(min = 3, max = 1024))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9.:\\\\[\\\\]-]+/[a-z0-9._/-]+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$')").message("must be host/repository:tag or host/repository@sha256:… without a scheme"))]
+    #[x_kube(validation = Rule::new("self.matches('(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$')").message("needs a tag or a digest"))]
+    pub reference: String,
+    /// A Secret of type `kubernetes.io/dockerconfigjson` in the same namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub pull_secret: Option<String>,
+    /// `Pinned` (left out): the tag is resolved once per source. `Follow`: the tag is looked at every `interval`, and what
+    /// it then names becomes a candidate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateMode>,
+    /// With `Follow`: how often the tag is looked at, in seconds. Left out: 300.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 5, max = 86400))]
+    pub interval_seconds: Option<u32>,
+}
+
+/// What happens when the tag moves.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[schemars(inline)]
+pub enum UpdateMode {
+    /// Nothing: the tag was resolved once.
+    #[default]
+    Pinned,
+    /// What it then names becomes a candidate.
+    Follow,
+}
+
+/// What the server speaks.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[schemars(inline)]
+pub enum Protocol {
+    /// Open Inference Protocol v2 over HTTP; ready when `/v2/health/ready` says so.
+    OpenInference,
+    /// OpenAI-compatible HTTP; ready when `/health` says so.
+    OpenAI,
+    /// Plain HTTP; ready when the port accepts connections.
+    #[serde(rename = "HTTP")]
+    Http,
+}
+
+/// The server that Probity runs.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Server {
+    /// The server's image, by digest.
+    #[schemars(length(min = 3, max = 1024))]
+    #[x_kube(validation = Rule::new("self.matches('@sha256:[0-9a-f]{64}$')").message("must end in @sha256:… (a tag can change under a running model)"))]
+    pub image: String,
+    /// The image's entry point is replaced by this, when set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(max = 4096)))]
+    pub command: Option<Vec<String>>,
+    /// Arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), inner(length(max = 4096)))]
+    pub args: Option<Vec<String>>,
+    /// Environment, plain values only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 128))]
+    pub env: Option<BTreeMap<String, String>>,
+    /// What the server speaks.
+    pub protocol: Protocol,
+    /// The port it listens on.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// How many. Left out: not ours, an autoscaler owns it through the scale subresource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: Option<i32>,
+    /// Limits and requests of the server's container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+}
+
+/// The truth about a model.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelDeploymentStatus {
+    /// The generation this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What the source was resolved to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<ResolvedSource>,
+    /// What serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving: Option<ServingModel>,
+    /// What was asked for and does not serve (yet).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<CandidateModel>,
+    /// Pods of the server that are there, for the scale subresource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Selects those pods, for the scale subresource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// `Accepted`, `ArtifactVerified`, `PolicySatisfied`, `Available`, `Ready`; kstatus' `Reconciling` and `Stalled` while
+    /// they are true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Option<Vec<Condition>>,
+    /// What each rule of each policy says of the candidate, or of what serves when there is none; what failed comes first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub findings: Option<Vec<Finding>>,
+}
+
+/// What a source was resolved to. Written by the operator only: it is what pins a tag.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedSource {
+    /// Hash of the source this speaks of; another source is resolved again.
+    pub source: Digest,
+    /// What the reference names, once it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Why it is not known, or why the last look failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ReasonCode>,
+    /// The sentence that goes with the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+}
+
+/// A model that serves.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServingModel {
+    /// The artifact's digest.
+    pub digest: Digest,
+    /// The reference it was asked for by.
+    #[schemars(length(max = 1024))]
+    pub reference: String,
+    /// Since when.
+    pub since: Time,
+    /// Bytes.
+    pub size: i64,
+    /// Files.
+    pub files: i32,
+    /// Who signed it.
+    #[schemars(length(max = 32))]
+    pub signers: Vec<ServingSigner>,
+    /// The `ArtifactVerification` that shows it.
+    #[schemars(length(max = 253))]
+    pub verification: String,
+}
+
+/// Who signed a model that serves.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServingSigner {
+    /// The policy's name for the signer.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// The key that verified it.
+    pub identity: SignerIdentity,
+}
+
+/// A model that was asked for and does not serve (yet).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CandidateModel {
+    /// The artifact's digest, once it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// The reference it was asked for by.
+    #[schemars(length(max = 1024))]
+    pub reference: String,
+    /// Why it does not serve: a [`ReasonCode`], or `Resolving`, `Verifying`, `RollingOut`, `FetchFailed`.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+}

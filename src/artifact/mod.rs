@@ -1,0 +1,2 @@
+//! Whether a model is the signed one
+//!  registries, signatures, trees.:It knows no Kubernetes.

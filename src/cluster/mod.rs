@@ -1,0 +1,2 @@
+//! The only writers, server-side apply and status patches, and what reads objects for them.
+//! They decide nothing.

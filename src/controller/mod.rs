@@ -1,0 +1,2 @@
+//! The reconcilers, one folder a kind, the same verbs in each.
+//! They write only through `cluster`.

@@ -1,0 +1,89 @@
+//! What one check says about one subject under one policy.
+//! The same value is shown in a status, in a denial and on the command line.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Reason;
+
+/// What a check concluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum Verdict {
+    /// It holds.
+    Pass,
+    /// Somebody else must act first: a verification is under way.
+    Wait,
+    /// A fact could not be read. Under Enforce that is never an admission.
+    Unknown,
+    /// It does not hold.
+    Fail,
+}
+
+/// What a policy does with a failed check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum Effect {
+    /// The model does not serve.
+    Enforce,
+}
+
+/// Which rule a finding is about. The string is API, written as the path of the field in the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum RuleId {
+    /// A policy selects the namespace and can be applied.
+    #[serde(rename = "policy")]
+    Policy,
+    /// `model.signers` and `model.threshold`.
+    #[serde(rename = "model.signature")]
+    ModelSignature,
+    /// `model.repositories`.
+    #[serde(rename = "model.repositories")]
+    ModelRepositories,
+    /// `model.revoked`.
+    #[serde(rename = "model.revoked")]
+    ModelRevoked,
+}
+
+impl RuleId {
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::ModelSignature => "model.signature",
+            Self::ModelRepositories => "model.repositories",
+            Self::ModelRevoked => "model.revoked",
+        }
+    }
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One finding: which rule of which policy says what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// The rule.
+    pub rule: RuleId,
+    /// The policy, as `Kind/name`; absent when no policy is involved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 320))]
+    pub policy: Option<String>,
+    /// What the policy does with a failure.
+    pub effect: Effect,
+    /// The conclusion.
+    pub verdict: Verdict,
+    /// The stable code; absent when it passed or only waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// One sentence for people: what was found and what to do.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
