@@ -7,7 +7,7 @@
 modules_of() { # GROUP
   case $1 in
     apiserver) echo kubernetes ;;
-    node) echo kubernetes containerd coredns ;;
+    node) echo kubernetes containerd coredns probe pause ;;
     *) echo "$1" ;;
   esac
 }
@@ -44,12 +44,24 @@ recipe_node() { # DIRECTORY
   export CGO_ENABLED=0
   go_build "$1" containerd "-X $containerd/version.Version=2.3.7" 'no_zfs no_btrfs no_devmapper' \
     $containerd/cmd/containerd $containerd/cmd/containerd-shim-runc-v2 $containerd/cmd/ctr \
-    $cni/main/bridge $cni/main/loopback $cni/ipam/host-local $cni/meta/portmap
+    $cni/main/ptp $cni/main/loopback $cni/ipam/host-local $cni/meta/portmap
   # The one program in C's company: without seccomp every pod that asks for RuntimeDefault would fail.
   CGO_ENABLED=1 go_build "$1" containerd '-X main.version=1.4.3' seccomp github.com/opencontainers/runc
   go_build "$1" kubernetes "$(kubernetes_version)" '' \
     k8s.io/kubernetes/cmd/{kube-controller-manager,kube-scheduler,kubelet,kube-proxy}
   go_build "$1" coredns '' '' github.com/coredns/coredns
+  go_build "$1" probe '' '' .
+  cc -O2 -static -s -o "$1/pause" "$modules/pause/pause.c"
+  mkdir "$1/images"
+  for program in pause coredns probe; do node_image "$1" "$program"; done
+}
+
+# An archive that containerd imports as localhost/NAME:1. Not compressed: it never travels.
+node_image() { # DIRECTORY NAME
+  local layout=$1/layout
+  COMPRESS=no IMAGE_REF=localhost/$2:1 "$here/../../build/oci-layout" "$layout" "$1/$2" "$2"
+  tar -C "$layout" -cf "$1/images/$2.tar" .
+  rm -r "$layout"
 }
 
 recipe_registry() { CGO_ENABLED=0 go_build "$1" registry '' '' github.com/distribution/distribution/v3/cmd/registry; }
