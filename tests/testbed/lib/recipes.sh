@@ -35,7 +35,7 @@ recipe_apiserver() { # DIRECTORY
   export CGO_ENABLED=0
   go_build "$1" kubernetes "$(kubernetes_version)" '' \
     k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl go.etcd.io/etcd/server/v3
-  mv "$1/v3" "$1/etcd" 2>/dev/null || mv "$1/server" "$1/etcd"
+  mv "$1/server" "$1/etcd"
 }
 
 recipe_node() { # DIRECTORY
@@ -120,7 +120,7 @@ check_prerequisites() { # GROUP
     python3 -c 'import venv, ensurepip' 2>/dev/null || die "signer: needs python3 with venv: apt-get install python3-venv"
     return
   fi
-  want=$(for module in $(modules_of "$1"); do awk '$1 == "go" {print $1 $2}' "$modules/$module/go.mod"; done | sort -V | tail -1)
+  want=$(for module in $(modules_of "$1"); do find "$modules/$module" -name go.mod -exec cat {} +; done | awk '$1 == "go" {print $1 $2}' | sort -V | tail -1)
   command -v go >/dev/null || die "$1: needs $want or newer (go.dev/dl)"
   have=$(cd / && go env GOVERSION)
   printf '%s\n%s\n' "$want" "$have" | sort -CV || die "$1: needs $want or newer, this is $have (go.dev/dl)"
