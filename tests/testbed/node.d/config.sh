@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034 # names come from and go to the other parts of `node`
 # The configuration files of containerd, CNI, the kubelet, the registry and CoreDNS, written under $state.
 # Every path a program would share with another copy of itself points into $state or is switched off.
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034 # names come from and go to the other parts of `node`
 # The node's network namespace and the wire between it and the machine.
 # Changes nothing of the machine's own network but one link and three routes, which go with the link.
 

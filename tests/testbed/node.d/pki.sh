@@ -1,11 +1,11 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034 # names come from and go to the other parts of `node`
 # The node's certificates and kubeconfigs, under $state/pki; $state/kubeconfig is the administrator's.
 # Sourced by `node` and run in a subshell: it changes the working directory.
 
 node_pki() (
   umask 077
   mkdir -p "$state/pki"
-  cd "$state/pki"
+  cd "$state/pki" || exit
   new_authority
   new_token_key
   local api=https://$node_ip:6443

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034 # names come from and go to the other parts of `node`
 # Where a node lives: its directory, its index, and every address that follows from the index.
 # Writes only the index file and the node's own directory.
 #
