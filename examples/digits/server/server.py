@@ -8,6 +8,7 @@ it never writes, never fetches, and leaves every question of trust to whoever fi
 import argparse
 import pathlib
 import sys
+import uuid
 
 import kserve
 import numpy as np
@@ -58,6 +59,9 @@ class OnnxModel(kserve.Model):
             raise InvalidInput(f"the model's inputs are {expected}")
         try:
             arrays = {name: tensor.as_numpy() for name, tensor in given.items()}
+            # Infinity in, nonsense out: every score becomes NaN and the first class "wins".
+            if not all(np.isfinite(array).all() for array in arrays.values()):
+                raise ValueError("not every number is finite")
             results = self.session.run(None, arrays)
         except Exception as error:  # a wrong shape is an exception of numpy's or the runtime's own
             raise InvalidInput(f"the model does not take this input: {error}") from error
@@ -67,7 +71,13 @@ class OnnxModel(kserve.Model):
         ]
         if self.labels is not None:
             answer.append(output("label", "BYTES", self.labels[results[0].argmax(-1)]))
-        return kserve.InferResponse(payload.id, self.name, answer)
+        # A request need not have an id, KServe's answer must.
+        return kserve.InferResponse(
+            payload.id or str(uuid.uuid4()),
+            self.name,
+            answer,
+            requested_outputs=payload.request_outputs,
+        )
 
 
 def describe(tensor):
