@@ -112,25 +112,30 @@ def train(rng, x, y, epochs, batch=64, rate=2e-3, decay=1e-4):
 
 def graph(weights):
     """The trained model as ONNX: few and old operators, so that every runtime can read it."""
-    nodes = [
-        helper.make_node("Conv", ["image", "conv1.weight", "conv1.bias"], ["a"], kernel_shape=[3, 3], pads=[1] * 4),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Conv", ["b", "conv2.weight", "conv2.bias"], ["c"], kernel_shape=[3, 3], pads=[1] * 4),
-        helper.make_node("Relu", ["c"], ["d"]),
-        helper.make_node("MaxPool", ["d"], ["e"], kernel_shape=[2, 2], strides=[2, 2]),
-        helper.make_node("Flatten", ["e"], ["f"], axis=1),
-        helper.make_node("Gemm", ["f", "hidden.weight", "hidden.bias"], ["g"]),
-        helper.make_node("Relu", ["g"], ["h"]),
-        helper.make_node("Gemm", ["h", "classes.weight", "classes.bias"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    conv = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    chain = [
+        ("Conv", ["image", "conv1.weight", "conv1.bias"], "conv1", conv),
+        ("Relu", ["conv1"], "relu1", {}),
+        ("Conv", ["relu1", "conv2.weight", "conv2.bias"], "conv2", conv),
+        ("Relu", ["conv2"], "relu2", {}),
+        ("MaxPool", ["relu2"], "pool", pool),
+        ("Flatten", ["pool"], "flat", {"axis": 1}),
+        ("Gemm", ["flat", "hidden.weight", "hidden.bias"], "hidden", {}),
+        ("Relu", ["hidden"], "relu3", {}),
+        ("Gemm", ["relu3", "classes.weight", "classes.bias"], "logits", {}),
+        ("Softmax", ["logits"], "probabilities", {"axis": 1}),
     ]
-    out = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 10]) for name in ("logits", "probabilities")]
+
+    def tensor(name, *shape):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+
     model = helper.make_model(
         helper.make_graph(
-            nodes,
+            [helper.make_node(kind, takes, [gives], **how) for kind, takes, gives, how in chain],
             "digits",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 8, 8])],
-            out,
+            [tensor("image", 1, 8, 8)],
+            [tensor("logits", 10), tensor("probabilities", 10)],
             [numpy_helper.from_array(w, name) for name, w in weights.items()],
         ),
         producer_name="probity-digits",
