@@ -1,2 +1,6 @@
-//! Whether a model is the signed one
-//!  registries, signatures, trees.:It knows no Kubernetes.
+//! Whether a model is the signed one: registries, signatures, trees.
+//! It knows no Kubernetes.
+
+pub mod directory;
+pub mod signature;
+pub mod tree;
