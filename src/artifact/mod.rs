@@ -2,5 +2,6 @@
 //! It knows no Kubernetes.
 
 pub mod directory;
+pub mod oci;
 pub mod signature;
 pub mod tree;
