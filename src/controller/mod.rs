@@ -42,6 +42,7 @@ pub struct Context {
     applier: Applier,
     recorder: Recorder,
     settings: Settings,
+    registry: oci::Client,
     world: WorldView,
     metrics: Arc<Metrics>,
     retry: Retry,
@@ -61,7 +62,13 @@ pub struct Settings {
 impl Context {
     /// Puts together what the reconcilers share.
     #[expect(clippy::disallowed_types, reason = "the client comes in here, once")]
-    pub fn new(client: Client, settings: Settings, world: WorldView, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        registry: oci::Client,
+        world: WorldView,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let reporter = Reporter { controller: "probity.dev/operator".into(), instance: None };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
@@ -69,6 +76,7 @@ impl Context {
             retry: Retry::default(),
             client,
             settings,
+            registry,
             world,
             metrics,
         }
@@ -95,23 +103,16 @@ impl Context {
     /// A client for the registry with the pull secret's credentials, if one is named. The secret is read each time: watching
     /// would need rights over every secret.
     async fn registry(&self, namespace: &str, pull_secret: Option<&str>) -> Result<oci::Client, Failure> {
-        let credentials = match pull_secret {
-            None => oci::Credentials::default(),
-            Some(name) => {
-                let secrets: Api<Secret> = self.api(namespace);
-                let secret = secrets.get_opt(name).await.map_err(|error| {
-                    Failure::new(Reason::CredentialsMissing, format!("cannot read the pull secret {name}: {error}"))
-                })?;
-                let secret = secret.ok_or_else(|| {
-                    Failure::new(
-                        Reason::CredentialsMissing,
-                        format!("there is no Secret {name} in namespace {namespace}: create it with `kubectl create secret docker-registry {name} …`"),
-                    )
-                })?;
-                docker_config(name, &secret)?
-            }
-        };
-        oci::Client::new(self.settings.hosts.clone(), credentials)
+        let Some(name) = pull_secret else { return Ok(self.registry.clone()) };
+        let secrets: Api<Secret> = self.api(namespace);
+        let secret = secrets.get_opt(name).await.map_err(|error| {
+            Failure::new(Reason::CredentialsMissing, format!("cannot read the pull secret {name}: {error}"))
+        })?;
+        let secret = secret.ok_or_else(|| {
+            let message = format!("there is no Secret {name} in namespace {namespace}: create it with `kubectl create secret docker-registry {name} …`");
+            Failure::new(Reason::CredentialsMissing, message)
+        })?;
+        Ok(self.registry.with_credentials(docker_config(name, &secret)?))
     }
 
     async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {

@@ -7,6 +7,8 @@ use futures::FutureExt as _;
 use kube::Client;
 use tokio::{net::TcpListener, sync::watch};
 
+use crate::{artifact::oci, evidence::Failure};
+
 use super::{
     Context, Settings, admin, artifact_verification, metrics::Metrics, model_deployment, policy, source, trust_root,
     world::watch_world,
@@ -24,6 +26,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// No registry can be asked.
+    #[error("cannot ask registries")]
+    Registry(#[source] Failure),
 }
 
 /// Runs the operator until `stop` resolves; what is under way then is finished first.
@@ -37,6 +42,7 @@ pub async fn run(
     let listener = TcpListener::bind(admin_address)
         .await
         .map_err(|source| StartError::Listen { address: admin_address, source })?;
+    let registry = oci::Client::new(settings.hosts.clone(), oci::Timeouts::default()).map_err(StartError::Registry)?;
     let metrics = Arc::new(Metrics::default());
     let (world, watching) = watch_world(&client);
     let (stopping, stopped) = watch::channel(false);
@@ -62,7 +68,7 @@ pub async fn run(
         () = stopped() => {}
     }
     tracing::info!("policies, trust roots and namespaces are read; reconciling");
-    let context = Arc::new(Context::new(client.clone(), settings, world, metrics));
+    let context = Arc::new(Context::new(client.clone(), settings, registry, world, metrics));
     tokio::join!(
         trust_root::run(client.clone(), context.clone(), stopped()),
         policy::run(client.clone(), context.clone(), stopped()),

@@ -1,7 +1,7 @@
 //! Keeps the plain data that decisions rest on: policies compiled against trust roots, and the labels of namespaces.
 //! It watches and rebuilds; it never decides, and a decision always sees one consistent snapshot.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Namespace;
@@ -19,9 +19,9 @@ use tokio::sync::watch;
 use crate::{
     api::v1alpha1::{ClusterDeploymentPolicy, TrustRoot},
     artifact::signature::PublicKey,
-    evidence::Reason,
+    evidence::{Effect, Reason},
     policy::{
-        Problem, Rules, World, compile,
+        NamespaceSelector, Problem, Rules, World, compile,
         trust::{self, Keys, TrustRoots},
     },
 };
@@ -142,5 +142,16 @@ pub fn read_keys(root: &TrustRoot) -> Keys {
 /// A policy this version cannot read denies in every governed namespace: which it selects is not known.
 fn unreadable(invalid: &InvalidObject) -> Rules {
     let message = format!("this operator cannot read the policy: {}; correct it, or update the operator", invalid.error);
-    Rules::unreadable(&invalid.metadata, Problem::new(Reason::PolicyInvalid, "spec", message))
+    Rules {
+        policy: format!("ClusterDeploymentPolicy/{}", invalid.metadata.name.as_deref().unwrap_or_default()),
+        uid: invalid.metadata.uid.clone(),
+        generation: invalid.metadata.generation,
+        namespaces: NamespaceSelector::Broken,
+        effect: Effect::Enforce,
+        signers: Vec::new(),
+        threshold: 1,
+        repositories: None,
+        revoked: BTreeMap::new(),
+        problems: vec![Problem::new(Reason::PolicyInvalid, "spec", message)],
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
     },
     cluster::is_controlled_by,
     evidence::{Digest, Failure, Reason, Reference, Verdict},
-    policy::{Decision, Evidence, Facts, Problem, Verification, World, accept, accept_name, evaluate, required_keys},
+    policy::{Decision, Evidence, Facts, Problem, Verification, World, accept, accept::accept_name, evaluate, required_keys},
 };
 
 use super::{

@@ -55,7 +55,7 @@ async fn reconcile(policy: Arc<ClusterDeploymentPolicy>, context: Arc<Context>) 
 
 /// The status of a policy with these rules.
 fn status(old: Option<&PolicyStatus>, rules: &Rules, now: Timestamp) -> PolicyStatus {
-    let problems = rules.all_problems();
+    let problems: Vec<_> = rules.all_problems().collect();
     let ready = match (problems.first(), rules.blocking().first()) {
         (None, _) => Wanted::new("Ready", State::True, "Applied", "the policy is applied in every namespace it selects"),
         (Some(problem), None) => {
