@@ -11,7 +11,9 @@ mod client;
 mod credentials;
 mod hosts;
 mod manifest;
+mod model_pack;
 mod unique;
+mod verify;
 
 pub use answer::{MAX_RETRY_AFTER, RegistryError};
 pub use blob::Blob;
@@ -19,3 +21,5 @@ pub use client::{Client, Timeouts};
 pub use credentials::{Basic, Credentials};
 pub use hosts::{Host, HostError, HostPolicy};
 pub use manifest::{Descriptor, MAX_LAYERS, MAX_MANIFEST, Manifest, VerifiedBytes};
+pub use model_pack::{ModelContent, ModelFile};
+pub use verify::verify_oci;
