@@ -9,7 +9,10 @@ use http::header;
 use tokio::time::timeout;
 
 use super::answer::{Asked, RegistryError};
-use crate::evidence::{Digest, Reason};
+use crate::{
+    artifact::signature::finish,
+    evidence::{Digest, Reason},
+};
 
 /// A blob on its way.
 pub struct Blob {
@@ -79,7 +82,7 @@ impl Blob {
                 )
             });
         }
-        self.verified = self.hash.take().map(digest_of) == Some(self.expected);
+        self.verified = self.hash.take().map(finish) == Some(self.expected);
         if self.verified { Ok(()) } else { Err(self.differs("not the bytes of that digest")) }
     }
 
@@ -115,12 +118,4 @@ impl Blob {
     pub fn into_stream(self) -> impl Stream<Item = Result<bytes::Bytes, RegistryError>> + Send {
         futures::stream::try_unfold(self, |mut blob| async move { Ok(blob.chunk().await?.map(|bytes| (bytes, blob))) })
     }
-}
-
-/// The digest that a finished hash states.
-pub(super) fn digest_of(hash: Context) -> Digest {
-    let mut bytes = [0; 32];
-    // SHA-256 always gives 32 bytes, so the lengths agree.
-    bytes.copy_from_slice(hash.finish().as_ref());
-    Digest::from_bytes(bytes)
 }

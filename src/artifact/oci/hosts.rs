@@ -75,6 +75,18 @@ pub struct HostPolicy {
 }
 
 impl HostPolicy {
+    /// The same policy as arguments of a subcommand, in an order that does not change: how the operator hands its own
+    /// list to what it starts.
+    pub fn arguments(&self) -> Vec<String> {
+        let flag = |name: &'static str, hosts: &BTreeSet<Host>| {
+            hosts.iter().map(|host| format!("--{name}={host}")).collect::<Vec<_>>()
+        };
+        let mut arguments = flag("plain-http", &self.plain_http);
+        arguments.extend(flag("allow-host", &self.extra));
+        arguments.extend(self.registries.iter().flat_map(|hosts| flag("allow-registry", hosts)));
+        arguments
+    }
+
     /// The URL under which a registry is asked: its scheme follows from [`HostPolicy::plain_http`] alone.
     pub(super) fn registry(&self, host: &str) -> Result<Url, Failure> {
         let unreadable = || {
@@ -255,6 +267,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn arguments_say_the_whole_policy() {
+        let policy = HostPolicy {
+            plain_http: set(&["b.example:5000", "a.example"]),
+            extra: set(&["auth.example"]),
+            registries: Some(set(&["a.example"])),
+        };
+        assert_eq!(
+            policy.arguments(),
+            [
+                "--plain-http=a.example",
+                "--plain-http=b.example:5000",
+                "--allow-host=auth.example",
+                "--allow-registry=a.example"
+            ]
+        );
     }
 
     #[test]

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::unique::UniqueMap;
-use crate::evidence::{Digest, Failure, Reason};
+use crate::{
+    artifact::signature::{finish, printable},
+    evidence::{Digest, Failure, Reason},
+};
 
 /// At most this many bytes of a manifest are read, as the distribution specification suggests.
 pub const MAX_MANIFEST: usize = 4 << 20;
@@ -41,7 +44,7 @@ impl VerifiedBytes {
         let content_type = content_type
             .map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
             .filter(|text| !text.is_empty());
-        Self { digest: super::blob::digest_of(hash), bytes: bytes.into(), content_type }
+        Self { digest: finish(hash), bytes: bytes.into(), content_type }
     }
 
     /// The digest of exactly these bytes.
@@ -176,7 +179,7 @@ pub(super) fn check_kind(verified: &VerifiedBytes) -> Result<(), Failure> {
         Ok(kind) => kind,
         Err(_) if header.is_some_and(|header| !header.ends_with("json")) => {
             return unsupported(
-                &format!("a document of type `{}`, not a manifest", excerpt(header.unwrap_or_default())),
+                &format!("a document of type `{}`, not a manifest", printable(header.unwrap_or_default(), 100)),
                 "check that the host is a registry",
             );
         }
@@ -188,7 +191,7 @@ pub(super) fn check_kind(verified: &VerifiedBytes) -> Result<(), Failure> {
     {
         return Err(malformed(
             verified,
-            &format_args!("it says `{}` and is served as `{}`", excerpt(stated), excerpt(header)),
+            &format_args!("it says `{}` and is served as `{}`", printable(stated, 100), printable(header, 100)),
         ));
     }
     match stated.or(header) {
@@ -201,7 +204,7 @@ pub(super) fn check_kind(verified: &VerifiedBytes) -> Result<(), Failure> {
         None => {}
         Some(other) => {
             return unsupported(
-                &format!("of type `{}`, which is not read", excerpt(other)),
+                &format!("of type `{}`, which is not read", printable(other, 100)),
                 "push the model as an OCI image manifest",
             );
         }
@@ -214,11 +217,6 @@ fn malformed(verified: &VerifiedBytes, problem: &dyn std::fmt::Display) -> Failu
         Reason::MalformedManifest,
         format!("manifest {} is not well-formed ({problem}): push the model again with another tool", verified.digest.short()),
     )
-}
-
-/// Foreign text, short enough for a sentence.
-fn excerpt(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 #[cfg(test)]
