@@ -2,6 +2,8 @@
 //! Here only parsing and dispatch; what a subcommand does is in the layers below.
 
 pub mod crds;
+pub mod fetch;
+pub mod hosts;
 
 use std::process::ExitCode;
 
@@ -18,6 +20,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Crds(crds::Args),
+    Fetch(fetch::Args),
 }
 
 impl Cli {
@@ -25,6 +28,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Crds(args) => args.run(),
+            Command::Fetch(args) => args.run(),
         }
     }
 }
