@@ -1,26 +1,58 @@
-//! Which hosts may be asked, as flags: the same ones for every subcommand that reads registries.
-//! Parsing only; what the lists mean is in `artifact::oci::hosts`.
+//! Which registries and hosts may be asked, as arguments: the same ones for every subcommand that asks registries.
+//! It only parses; what they allow is decided in `artifact::oci`.
 
 use crate::artifact::oci::{Host, HostPolicy};
 
-/// Flags that say which hosts may be asked.
+/// Hosts that may be asked beyond what is always allowed: any registry, over TLS, and its own host only.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct HostArgs {
-    /// A registry that is asked over plain HTTP, `host[:port]`. May be repeated.
-    #[arg(long, value_name = "HOST")]
+    /// Ask this registry or host over plain HTTP, credentials included. For registries inside a cluster or on a laptop.
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
     plain_http: Vec<Host>,
-    /// A host besides the registry itself that may give out tokens or serve blobs, `host[:port]`. May be repeated.
-    #[arg(long, value_name = "HOST")]
+    /// Let registries send us here for tokens (with credentials) or redirect us here for blobs (without them).
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
     allow_host: Vec<Host>,
+    /// Ask these registries only; without this flag, any.
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
+    allow_registry: Vec<Host>,
 }
 
 impl HostArgs {
-    /// The policy these flags describe; `registries` are the only ones that may be asked, or none for any.
-    pub fn policy(self, registries: Vec<Host>) -> HostPolicy {
+    /// The policy that the arguments say.
+    pub fn policy(&self) -> HostPolicy {
         HostPolicy {
-            plain_http: self.plain_http.into_iter().collect(),
-            extra: self.allow_host.into_iter().collect(),
-            registries: (!registries.is_empty()).then(|| registries.into_iter().collect()),
+            plain_http: self.plain_http.iter().cloned().collect(),
+            extra: self.allow_host.iter().cloned().collect(),
+            registries: (!self.allow_registry.is_empty()).then(|| self.allow_registry.iter().cloned().collect()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        hosts: HostArgs,
+    }
+
+    #[test]
+    fn the_operators_list_survives_the_command_line() {
+        let hosts = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        for policy in [
+            HostPolicy::default(),
+            HostPolicy {
+                plain_http: hosts(&["10.0.0.5:5000", "[::1]:5000"]),
+                extra: hosts(&["auth.example", "s3.example:444"]),
+                registries: Some(hosts(&["registry.example"])),
+            },
+        ] {
+            let line = Line::parse_from(std::iter::once("probity".to_owned()).chain(policy.arguments()));
+            assert_eq!(line.hosts.policy(), policy);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Here only parsing and dispatch; what a subcommand does is in the layers below.
 
 pub mod crds;
+pub mod fetch;
 pub mod hosts;
 pub mod operator;
 
@@ -21,6 +22,7 @@ pub struct Cli {
 enum Command {
     Operator(operator::Args),
     Crds(crds::Args),
+    Fetch(fetch::Args),
 }
 
 impl Cli {
@@ -29,6 +31,7 @@ impl Cli {
         match self.command {
             Command::Operator(args) => args.run(),
             Command::Crds(args) => args.run(),
+            Command::Fetch(args) => args.run(),
         }
     }
 }

@@ -8,7 +8,7 @@ use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::{artifact::oci::Host, controller, evidence::Reference};
+use crate::{controller, evidence::Reference};
 
 /// Run the operator in a cluster. The chart does this for you.
 ///
@@ -23,9 +23,6 @@ pub struct Args {
     admin_address: SocketAddr,
     #[command(flatten)]
     hosts: super::hosts::HostArgs,
-    /// Only these registries may be asked, `host[:port]`; without the flag, any. May be repeated.
-    #[arg(long, value_name = "HOST")]
-    allow_registry: Vec<Host>,
     /// How many objects of a kind are looked at at once.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
@@ -89,7 +86,7 @@ impl Args {
         };
         let settings = controller::Settings {
             fetch_image: self.fetch_image.to_string(),
-            hosts: self.hosts.policy(self.allow_registry),
+            hosts: self.hosts.policy(),
             concurrency: self.concurrency,
         };
         match controller::run(client, settings, self.admin_address, stop).await {

@@ -141,9 +141,7 @@ fn fetch(runs: &RunningModel, settings: &Settings) -> Container {
         "--max-bytes".into(),
         runs.size.to_string(),
     ];
-    let hosts = &settings.hosts;
-    args.extend(hosts.plain_http.iter().flat_map(|host| ["--plain-http".to_owned(), host.to_string()]));
-    args.extend(hosts.extra.iter().flat_map(|host| ["--allow-host".to_owned(), host.to_string()]));
+    args.extend(settings.hosts.arguments());
     let mut mounts = vec![mount(MODEL_VOLUME, FETCH_DIR, false)];
     if runs.pull_secret.is_some() {
         args.extend(["--credentials-file".into(), format!("{CREDENTIALS_DIR}/config.json")]);
