@@ -2,8 +2,8 @@
 //! It parses, runs the fetch, shows how far it is, and says in one line why it failed.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Read as _, Write as _},
+    fs::OpenOptions,
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,11 +13,11 @@ use std::{
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::hosts::HostArgs;
+use super::{credentials::CredentialsArgs, hosts::HostArgs};
 use crate::{
     artifact::{
         fetch::{FetchOptions, FetchProgress, Fetched, fetch},
-        oci::{Client, Credentials, RegistryError, Timeouts},
+        oci::{Client, RegistryError, Timeouts},
     },
     evidence::{Class, Failure, Reason, Reference},
 };
@@ -44,9 +44,8 @@ pub struct Args {
     dir: PathBuf,
     #[command(flatten)]
     hosts: HostArgs,
-    /// Registry credentials: the `.dockerconfigjson` of a pull secret, or `~/.docker/config.json` with passwords in it.
-    #[arg(long, value_name = "FILE")]
-    credentials_file: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: CredentialsArgs,
     /// Refuse a larger model before downloading anything.
     #[arg(long, value_name = "BYTES")]
     max_bytes: Option<u64>,
@@ -91,10 +90,7 @@ impl Args {
     }
 
     fn execute(&self) -> Result<End, Failure> {
-        let credentials = match &self.credentials_file {
-            Some(path) => read_credentials(path)?,
-            None => Credentials::none(),
-        };
+        let credentials = self.credentials.read()?;
         if self.reference.digest().is_none() {
             return Err(Failure::new(
                 Reason::MalformedReference,
@@ -135,20 +131,6 @@ impl Args {
             }
         }
     }
-}
-
-/// A pull secret is at most 1 MiB; whatever is longer is none.
-const MAX_CREDENTIALS: u64 = (1 << 20) + 1;
-
-fn read_credentials(path: &Path) -> Result<Credentials, Failure> {
-    let mut json = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_CREDENTIALS).read_to_end(&mut json)).map_err(|error| {
-        Failure::new(
-            Reason::CredentialsMissing,
-            format!("cannot read the credentials in {} ({error}): mount the pull secret there", path.display()),
-        )
-    })?;
-    Credentials::from_docker_config(&json)
 }
 
 /// At most this many bytes of a termination message are written; the kubelet keeps 4096 of all containers together.

@@ -2,9 +2,11 @@
 //! Here only parsing and dispatch; what a subcommand does is in the layers below.
 
 pub mod crds;
+pub mod credentials;
 pub mod fetch;
 pub mod hosts;
 pub mod operator;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,7 @@ enum Command {
     Operator(operator::Args),
     Crds(crds::Args),
     Fetch(fetch::Args),
+    Verify(verify::Args),
 }
 
 impl Cli {
@@ -32,6 +35,7 @@ impl Cli {
             Command::Operator(args) => args.run(),
             Command::Crds(args) => args.run(),
             Command::Fetch(args) => args.run(),
+            Command::Verify(args) => args.run(),
         }
     }
 }
