@@ -165,7 +165,8 @@ const MAX_KEY: u64 = 64 << 10;
 fn read_keys(paths: &[PathBuf]) -> Result<KeyRing, Failure> {
     let mut keys = Vec::new();
     for path in paths {
-        let name = path.display().to_string();
+        // People know a key by its file; the folder it lies in says nothing about it.
+        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let cannot = |what: String| Failure::new(Reason::TrustRootMissing, format!("cannot read the key {name}: {what}"));
         let size = std::fs::metadata(path).map_err(|error| cannot(error.to_string()))?.len();
         if size > MAX_KEY {
