@@ -21,7 +21,9 @@ pub fn kubeconfig() -> &'static str {
             .spawn()
             .expect("tests/testbed/apiserver can be run");
         let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(server.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let Some(path) = line.trim().strip_prefix("ready ") else {
             panic!("tests/testbed/apiserver did not come up; it says why above")
         };
