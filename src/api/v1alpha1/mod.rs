@@ -3,6 +3,7 @@
 mod artifact_verification;
 mod deployment_policy;
 mod model_deployment;
+mod rules;
 mod trust_root;
 
 pub use artifact_verification::{
