@@ -32,8 +32,8 @@ pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     definitions
 }
 
-/// No `null` (a rule whose entries were all commented out must not turn into "no rule"), and only the formats that
-/// an API server knows, because it warns about others.
+/// No `null`: the API server then takes a field without a value for one that was left out, so that a required one is
+/// missed and nobody reads `null` back. And only the formats an API server knows, because it warns about others.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     if schema

@@ -1,2 +1,8 @@
-//! Whether a model is the signed one
-//!  registries, signatures, trees.:It knows no Kubernetes.
+//! Whether a model is the signed one: registries, signatures, trees.
+//! It knows no Kubernetes.
+
+pub mod directory;
+pub mod fetch;
+pub mod oci;
+pub mod signature;
+pub mod tree;

@@ -2,6 +2,9 @@
 //! Here only parsing and dispatch; what a subcommand does is in the layers below.
 
 pub mod crds;
+pub mod fetch;
+pub mod hosts;
+pub mod operator;
 
 use std::process::ExitCode;
 
@@ -17,14 +20,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Operator(operator::Args),
     Crds(crds::Args),
+    Fetch(fetch::Args),
 }
 
 impl Cli {
     /// Runs the subcommand and returns the process's exit code.
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Operator(args) => args.run(),
             Command::Crds(args) => args.run(),
+            Command::Fetch(args) => args.run(),
         }
     }
 }

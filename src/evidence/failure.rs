@@ -102,6 +102,8 @@ reasons! {
     MalformedManifest: Malformed,
     /// A reference or digest that cannot be parsed.
     MalformedReference: Malformed,
+    /// A field of the object makes no sense; the message names it.
+    SpecInvalid: Malformed,
     /// The pull secret is not of type `kubernetes.io/dockerconfigjson`, or its content is not.
     MalformedCredentials: Malformed,
     /// More bytes, files, layers or depth than allowed.

@@ -21,7 +21,7 @@ use crate::evidence::{Digest, FileDifference, KeyFingerprint, Reason as ReasonCo
     shortname = "av",
     category = "probity",
     derive = "PartialEq",
-    doc = "The operator's verdict on one artifact under one set of keys",
+    doc = "The operator's verdict on one artifact under one set of keys.",
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
     printcolumn(name = "Signer", type_ = "string", json_path = ".status.signers[*].key"),
@@ -102,10 +102,12 @@ pub struct ArtifactVerificationStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// The conclusion; absent while it is looked at for the first time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<VerificationVerdict>")]
     pub verdict: Option<VerificationVerdict>,
     /// Why it is not `Verified`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<ReasonCode>")]
     pub reason: Option<ReasonCode>,
     /// The sentence that goes with the reason.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -18,7 +18,7 @@ use crate::evidence::{Digest, Effect};
     shortname = "cdp",
     category = "probity",
     derive = "PartialEq",
-    doc = "What must hold before a model serves, cluster-wide",
+    doc = "What must hold before a model serves, cluster-wide.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Effect", type_ = "string", json_path = ".spec.effect"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
@@ -31,7 +31,8 @@ pub struct ClusterDeploymentPolicySpec {
     #[schemars(schema_with = "rules::label_selector")]
     pub namespace_selector: LabelSelector,
     /// What happens when something does not hold. `Enforce` (left out): the model does not serve.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<Effect>")]
     pub effect: Option<Effect>,
     /// Who signs. Defining a signer grants nothing by itself: `model.signers` does.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

@@ -26,7 +26,7 @@ use crate::evidence::{Digest, Finding, Reason as ReasonCode, SignerIdentity};
     category = "probity",
     category = "all",
     derive = "PartialEq",
-    doc = "An AI model, served only while it can be shown to be the model somebody signed",
+    doc = "An AI model, served only while it can be shown to be the model somebody signed.",
     scale(spec_replicas_path = ".spec.server.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Serving", type_ = "string", json_path = ".status.serving.digest"),
@@ -87,7 +87,8 @@ pub struct OciSource {
     /// What happens when the tag moves. `Pinned` (left out): nothing, the tag was resolved once and is resolved again only
     /// when the reference changes. `Follow`: the tag is looked at every `intervalSeconds`, and what it then names becomes
     /// a candidate, which serves once it is shown to be good.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<UpdateMode>")]
     pub update: Option<UpdateMode>,
     /// With `Follow`: how often the tag is looked at, in seconds. Left out: 300.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,7 +148,9 @@ pub struct Server {
     /// The port the server listens on; the model's Service has the same one.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// How many. Left out: not ours, an autoscaler owns it through the scale subresource.
+    /// How many servers run. Left out: not ours to say. An autoscaler sets it through the scale subresource, which
+    /// Kubernetes offers only while the field has a value: create the model with one, and leave the field to the
+    /// autoscaler from then on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
@@ -179,6 +182,7 @@ pub struct ModelDeploymentStatus {
     pub replicas: Option<i32>,
     /// Selects those pods, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub selector: Option<String>,
     /// `Accepted`, `ArtifactVerified`, `PolicySatisfied`, `Available`, `Ready`; kstatus' `Reconciling` and `Stalled` while
     /// they are true.
@@ -202,7 +206,8 @@ pub struct ResolvedSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// Why it is not known, or why the last look failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<ReasonCode>")]
     pub reason: Option<ReasonCode>,
     /// The sentence that goes with the reason.
     #[serde(skip_serializing_if = "Option::is_none")]

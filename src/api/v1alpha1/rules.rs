@@ -5,10 +5,7 @@
 //! worst case and refuses a definition that is too dear.
 
 use kube::core::{Message, Rule};
-use schemars::{Schema, SchemaGenerator, json_schema};
-
-/// Kubernetes' own grammar of quantities, such as `500m`, `2` or `1.5Gi`, without the sign.
-const QUANTITY: &str = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$";
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 /// A reference has no scheme.
 pub fn without_scheme() -> Rule {
@@ -45,16 +42,14 @@ pub fn reference_has_version() -> Rule {
 
 /// One source is set. `has` of a single member today; each further member makes it a count.
 pub fn exactly_one_source() -> Rule {
-    Rule::new("has(self.oci)")
-        .message("needs exactly one source: set oci")
-        .field_path(".oci")
+    Rule::new("has(self.oci)").message("needs exactly one source: set oci")
 }
 
 /// Only a tag can be followed: with a digest in the reference nothing would ever change.
 pub fn follow_needs_a_tag() -> Rule {
     Rule::new("!has(self.update) || self.update != 'Follow' || !self.reference.contains('@')")
         .message(
-            "Follow looks at a tag, and the reference is pinned by its digest: leave the digest out, or leave update out",
+            "must not be Follow while the reference is pinned by a digest: leave the digest out, or leave update out",
         )
         .field_path(".update")
 }
@@ -62,9 +57,7 @@ pub fn follow_needs_a_tag() -> Rule {
 /// An interval without `Follow` would do nothing.
 pub fn interval_needs_follow() -> Rule {
     Rule::new("!has(self.intervalSeconds) || (has(self.update) && self.update == 'Follow')")
-        .message(
-            "is how often a followed tag is looked at: set update to Follow, or leave intervalSeconds out",
-        )
+        .message("is only for a followed tag: set update to Follow, or leave intervalSeconds out")
         .field_path(".intervalSeconds")
 }
 
@@ -94,7 +87,7 @@ pub fn image_by_digest() -> Rule {
 /// Names of environment variables.
 pub fn environment_names() -> Rule {
     Rule::new(r"self.all(name, name.matches(r'^[A-Za-z_.-][A-Za-z0-9_.-]*$'))").message(
-        "has a name that is no name of an environment variable: use letters, digits, `_`, `.` and `-`, no digit first",
+        "must have names that environment variables can have: letters, digits, `_`, `.` and `-`, no digit first",
     )
 }
 
@@ -102,7 +95,9 @@ pub fn environment_names() -> Rule {
 pub fn requests_within_limits() -> Rule {
     Rule::new(concat!(
         "!has(self.limits) || !has(self.requests) || self.requests.all(name, !(name in self.limits)",
-        " || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+        // what is no quantity is refused where it stands
+        " || !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name]))",
+        " || !quantity(string(self.requests[name])).isGreaterThan(quantity(string(self.limits[name]))))",
     ))
     .message("must not ask for more than limits allow: raise the limit or lower the request")
     .field_path(".requests")
@@ -132,7 +127,7 @@ pub fn object_name() -> Rule {
 /// The private half must never be sent here; saying so beats "no public key".
 pub fn key_is_not_private() -> Rule {
     Rule::new("!self.contains('PRIVATE KEY-----')").message(
-        "is a private key: keep it secret, replace it since it was sent, and write its public half here (openssl pkey -pubout)",
+        "must not be a private key: keep that secret, make a new one since this one was sent, and write the public half here (openssl pkey -pubout)",
     )
 }
 
@@ -164,7 +159,7 @@ pub fn signers_are_defined() -> Rule {
 pub fn threshold_within_signers() -> Rule {
     Rule::new("!has(self.threshold) || self.threshold <= size(self.signers)")
         .message(
-            "is more than there are signers, so that nothing could ever pass: lower it, or name more signers",
+            "must not be more than there are signers, since nothing could ever pass: lower it, or name more signers",
         )
         .field_path(".threshold")
 }
@@ -187,6 +182,12 @@ pub fn spec_is_immutable() -> Rule {
     Rule::new("self.spec == oldSelf.spec")
         .message("cannot be changed: another artifact or other keys are another object")
         .field_path(".spec")
+}
+
+/// The schema of a field that may be left out, with the field's own description: a bare `Option` would show the
+/// enumeration's.
+pub fn value<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    T::json_schema(generator)
 }
 
 /// Kubernetes' label selector, with the bounds and rules that its own schema leaves to the code behind it.
@@ -240,7 +241,14 @@ pub fn resources(_: &mut SchemaGenerator) -> Schema {
             "description": description,
             "type": "object",
             "maxProperties": 16,
-            "additionalProperties": {"x-kubernetes-int-or-string": true, "pattern": QUANTITY, "maxLength": 32}
+            "additionalProperties": {
+                "x-kubernetes-int-or-string": true,
+                "maxLength": 32,
+                "x-kubernetes-validations": [{
+                    "rule": "isQuantity(string(self)) && !quantity(string(self)).isLessThan(quantity('0'))",
+                    "message": "must be a quantity, such as 500m, 2 or 1.5Gi"
+                }]
+            }
         })
     };
     json_schema!({

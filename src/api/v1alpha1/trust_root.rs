@@ -17,7 +17,7 @@ use super::rules;
     shortname = "tr",
     category = "probity",
     derive = "PartialEq",
-    doc = "Keys whose signatures count",
+    doc = "Keys whose signatures count.",
     printcolumn(
         name = "Ready",
         type_ = "string",

@@ -1,0 +1,237 @@
+//! The keys signatures are verified with, parsed from PEM.
+//! Whether a key is to be trusted is the caller's word; nothing here comes from a bundle or a model.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    digest::{Context, SHA256, digest},
+    encoding::{AsDer, PublicKeyX509Der},
+    signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P256K1_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA512_ASN1,
+        ED25519, ParsedPublicKey, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, UnparsedPublicKey,
+        VerificationAlgorithm,
+    },
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustls_pki_types::pem::{PemObject as _, SectionKind};
+
+use crate::evidence::{Digest, Failure, KeyFingerprint, Reason, SignerIdentity};
+
+/// The curves, each with the one hash OMS pairs it with.
+static CURVES: [(&str, &(dyn VerificationAlgorithm + Sync)); 3] = [
+    ("P-256", &ECDSA_P256_SHA256_ASN1),
+    ("P-384", &ECDSA_P384_SHA384_ASN1),
+    ("P-521", &ECDSA_P521_SHA512_ASN1),
+];
+
+/// A public key that signatures may be verified with.
+#[derive(Clone)]
+pub struct PublicKey {
+    identity: SignerIdentity,
+    curve: &'static str,
+    hint: String,
+    key: UnparsedPublicKey<Vec<u8>>,
+}
+
+impl PublicKey {
+    /// Parses `-----BEGIN PUBLIC KEY-----` with an ECDSA key on P-256, P-384 or P-521. `name` is what people call it.
+    ///
+    /// Every refusal has the reason [`Reason::TrustRootInvalid`], names the key and says what to put there instead.
+    pub fn parse(name: &str, pem: &str) -> Result<Self, Failure> {
+        let shown = super::printable(name, 512);
+        let invalid =
+            |problem: String| Failure::new(Reason::TrustRootInvalid, format!("the key {shown} {problem}"));
+        let der = section(pem).map_err(invalid)?;
+        let (curve, algorithm, der) = parse_der(&der).map_err(invalid)?;
+        let identity = SignerIdentity {
+            key: shown,
+            fingerprint: sha256(&der),
+        };
+        let hint = hint_of(to_pem(&der).as_bytes());
+        Ok(Self {
+            identity,
+            curve,
+            hint,
+            key: UnparsedPublicKey::new(algorithm, der),
+        })
+    }
+
+    /// Its name and fingerprint.
+    pub fn identity(&self) -> &SignerIdentity {
+        &self.identity
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        &self.identity.key
+    }
+
+    /// SHA-256 of its DER `SubjectPublicKeyInfo`.
+    pub fn fingerprint(&self) -> KeyFingerprint {
+        self.identity.fingerprint
+    }
+
+    /// `P-256`, `P-384` or `P-521`.
+    pub fn curve(&self) -> &'static str {
+        self.curve
+    }
+
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.key.verify(message, signature).is_ok()
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublicKey")
+            .field("identity", &self.identity)
+            .field("curve", &self.curve)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The keys whose signatures count.
+#[derive(Debug, Clone, Default)]
+pub struct KeyRing {
+    keys: Vec<PublicKey>,
+}
+
+impl KeyRing {
+    /// Parses every key, each a name and a PEM; the first that cannot be used is the failure.
+    pub fn from_pems<N: AsRef<str>, P: AsRef<str>>(
+        keys: impl IntoIterator<Item = (N, P)>,
+    ) -> Result<Self, Failure> {
+        keys.into_iter()
+            .map(|(name, pem)| PublicKey::parse(name.as_ref(), pem.as_ref()))
+            .collect()
+    }
+
+    /// Whether there is no key, so that nothing can verify.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The keys, in the order they were given, each key material once.
+    pub fn keys(&self) -> &[PublicKey] {
+        &self.keys
+    }
+
+    /// The key a bundle's hint speaks of.
+    pub(super) fn hinted(&self, hint: &str) -> Option<&PublicKey> {
+        self.keys.iter().find(|key| key.hint == hint)
+    }
+}
+
+/// The same key material under a second name is left out: a signature has one signer.
+impl FromIterator<PublicKey> for KeyRing {
+    fn from_iter<I: IntoIterator<Item = PublicKey>>(keys: I) -> Self {
+        let mut ring = Self::default();
+        for key in keys {
+            if ring
+                .keys
+                .iter()
+                .all(|known| known.fingerprint() != key.fingerprint())
+            {
+                ring.keys.push(key);
+            }
+        }
+        ring
+    }
+}
+
+/// The hint the official signer writes: the hash of the key's PEM text.
+pub(super) fn hint_of(pem: &[u8]) -> String {
+    sha256(pem).hex()
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> Digest {
+    to_digest(&digest(&SHA256, bytes))
+}
+
+pub(in crate::artifact) fn finish(context: Context) -> Digest {
+    to_digest(&context.finish())
+}
+
+fn to_digest(digest: &aws_lc_rs::digest::Digest) -> Digest {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    Digest::from_bytes(bytes)
+}
+
+/// The one `PUBLIC KEY` section, or what is there instead and what to do about it.
+fn section(pem: &str) -> Result<Vec<u8>, String> {
+    const WHOLE: &str = "give the whole file, from -----BEGIN PUBLIC KEY----- to -----END PUBLIC KEY-----";
+    let labels: Vec<&str> = pem
+        .lines()
+        .filter_map(|line| line.strip_prefix("-----BEGIN ")?.trim_end().strip_suffix("-----"))
+        .collect();
+    match labels.as_slice() {
+        ["PUBLIC KEY"] => {}
+        [] => return Err(format!("is not PEM: {WHOLE}")),
+        labels if labels.iter().any(|label| label.ends_with("PRIVATE KEY")) => {
+            return Err("is a private key, which whoever reads it can sign with: make a new key pair and give its public half (openssl pkey -in NEW.key -pubout)".to_owned());
+        }
+        labels if labels.contains(&"CERTIFICATE") => {
+            return Err(
+                "is a certificate: give its public key (openssl x509 -in CERT -noout -pubkey)".to_owned(),
+            );
+        }
+        ["RSA PUBLIC KEY"] => return Err(RSA.to_owned()),
+        [_] => return Err(format!("is PEM of another kind than PUBLIC KEY: {WHOLE}")),
+        labels => return Err(format!("is {} keys in one: give each its own name", labels.len())),
+    }
+    match <(SectionKind, Vec<u8>)>::from_pem_slice(pem.as_bytes()) {
+        Ok((SectionKind::PublicKey, der)) => Ok(der),
+        _ => Err(format!("is PEM that cannot be decoded: {WHOLE}")),
+    }
+}
+
+const RSA: &str = "is an RSA key: ECDSA on P-256, P-384 or P-521 is needed (openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256)";
+
+type Curve = (&'static str, &'static dyn VerificationAlgorithm, Vec<u8>);
+
+/// The curve, and the key in its one canonical encoding: compressed points and the like do not give a key a second fingerprint.
+fn parse_der(der: &[u8]) -> Result<Curve, String> {
+    // The library also takes a bare point, which is not what PUBLIC KEY says.
+    if der.first() != Some(&0x30) {
+        return Err("is not a public key: make it again with `openssl pkey -in KEY -pubout`".to_owned());
+    }
+    for (curve, algorithm) in CURVES {
+        let Ok(key) = ParsedPublicKey::new(algorithm, der) else {
+            continue;
+        };
+        let canonical: PublicKeyX509Der<'_> = key.as_der().map_err(|_| {
+            "cannot be encoded again: make it again with `openssl pkey -in KEY -pubout`".to_owned()
+        })?;
+        return Ok((curve, algorithm, canonical.as_ref().to_vec()));
+    }
+    Err(
+        if ParsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, der).is_ok() {
+            RSA.to_owned()
+        } else if ParsedPublicKey::new(&ED25519, der).is_ok() {
+            "is an Ed25519 key, which model signatures do not use: ECDSA on P-256, P-384 or P-521 is needed"
+                .to_owned()
+        } else if ParsedPublicKey::new(&ECDSA_P256K1_SHA256_ASN1, der).is_ok() {
+            "is on the curve secp256k1, which model signatures do not use: P-256, P-384 or P-521 is needed"
+                .to_owned()
+        } else {
+            "is no ECDSA key on P-256, P-384 or P-521: make it again with `openssl pkey -in KEY -pubout`"
+                .to_owned()
+        },
+    )
+}
+
+/// The PEM text OpenSSL and the official signer write: lines of 64, a final newline.
+pub(super) fn to_pem(der: &[u8]) -> String {
+    let encoded = STANDARD.encode(der);
+    let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, next) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = next;
+    }
+    pem.push_str("-----END PUBLIC KEY-----\n");
+    pem
+}
