@@ -108,7 +108,10 @@ crds: ## Write crds/, and the chart's copy of it, from the Rust types
 	@for directory in crds $(chart)/files/crds; do cargo run --quiet --locked -- crds --dir "$$directory"; done
 
 .PHONY: docs
-docs: ## Write docs/reference/ from the CRDs, and the Rust documentation
+docs: ## Write docs/reference/ from the Rust types, and the Rust documentation
+	@build/require rust
+	@rm -f docs/reference/*.md
+	@cargo run --quiet --locked -- crds --markdown --dir docs/reference
 	@cargo doc --locked --no-deps --document-private-items
 
 .PHONY: tools

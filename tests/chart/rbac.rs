@@ -7,40 +7,31 @@ use serde_json::{Value, json};
 
 use crate::helm::{NAMESPACE, find, render};
 
+/// What is only followed.
+const FOLLOWED: &[&str] = &["list", "watch"];
+/// What is looked at, by name, before it is applied: it might be somebody else's.
+const MADE: &[&str] = &["get", "list", "watch", "create", "patch"];
+/// What the operator made for itself, and clears away when nobody asks for it.
+const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+
 /// Everything the operator does to the cluster: (API group, resource, verbs).
 ///
 /// No delete but of its own verdicts, no watching of secrets, no exec, no finalizers, no roles.
 const OPERATOR: &[(&str, &str, &[&str])] = &[
-    ("probity.dev", "modeldeployments", &["get", "list", "watch"]),
+    ("probity.dev", "modeldeployments", FOLLOWED),
     ("probity.dev", "modeldeployments/status", &["patch"]),
-    (
-        "probity.dev",
-        "clusterdeploymentpolicies",
-        &["get", "list", "watch"],
-    ),
+    ("probity.dev", "clusterdeploymentpolicies", FOLLOWED),
     ("probity.dev", "clusterdeploymentpolicies/status", &["patch"]),
-    ("probity.dev", "trustroots", &["get", "list", "watch"]),
+    ("probity.dev", "trustroots", FOLLOWED),
     ("probity.dev", "trustroots/status", &["patch"]),
-    (
-        "probity.dev",
-        "artifactverifications",
-        &["get", "list", "watch", "create", "patch", "delete"],
-    ),
+    ("probity.dev", "artifactverifications", OWN),
     ("probity.dev", "artifactverifications/status", &["patch"]),
-    ("", "namespaces", &["get", "list", "watch"]),
-    ("", "pods", &["get", "list", "watch"]),
+    ("", "namespaces", FOLLOWED),
+    ("", "pods", FOLLOWED),
     ("", "secrets", &["get"]),
-    ("", "services", &["get", "list", "watch", "create", "patch"]),
-    (
-        "",
-        "serviceaccounts",
-        &["get", "list", "watch", "create", "patch"],
-    ),
-    (
-        "apps",
-        "deployments",
-        &["get", "list", "watch", "create", "patch"],
-    ),
+    ("", "services", MADE),
+    ("", "serviceaccounts", MADE),
+    ("apps", "deployments", MADE),
     ("events.k8s.io", "events", &["create", "patch"]),
 ];
 

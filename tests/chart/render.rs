@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, fs};
 
+use clap::Parser as _;
 use serde_json::{Value, json};
 
 use crate::helm::{DIGEST, NAMESPACE, decode, find, render, tool, value_files};
@@ -106,7 +107,7 @@ fn by_default_no_registry_gets_special_treatment() {
         "--admin-address",
         "0.0.0.0:8080",
         "--concurrency",
-        "4",
+        "32",
         "--log-format",
         "json",
     ];
@@ -131,12 +132,23 @@ fn every_value_about_registries_becomes_an_argument() {
         ("--allow-host", "storage.example:8443"),
         ("--allow-host", "[fd00::5]:5000"),
         ("--allow-registry", "registry.example"),
-        ("--allow-registry", "*.corp.example:5000"),
+        ("--allow-registry", "registry.corp.example:5000"),
         ("--concurrency", "16"),
         ("--log-format", "text"),
     ];
     assert_eq!(args[0], "operator");
     assert_eq!(pairs, expected);
+}
+
+#[test]
+fn the_operator_understands_its_arguments() {
+    for file in value_files() {
+        let args = args(&render(&["--values", &file]));
+        let line = std::iter::once("probity").chain(args.iter().map(String::as_str));
+        if let Err(error) = probity::cli::Cli::try_parse_from(line) {
+            panic!("{file}: {error}");
+        }
+    }
 }
 
 #[test]
