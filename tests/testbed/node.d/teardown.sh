@@ -66,8 +66,8 @@ leftovers() {
   cgroup_directories | sed 's/^/cgroup /'
   [[ ! -e /run/netns/$netns ]] || echo "network namespace $netns"
   [[ ! -e $state ]] || echo "directory $state"
+  node_links | sed 's/^/link /'
   if [[ -n $index ]]; then
-    ip -o link show "$link" 2>/dev/null | sed 's/^/link /'
     for net in "$node_net" "$pod_net" "$service_net"; do ip -4 route show root "$net"; done | sed 's/^/route /'
   fi
 }
