@@ -4,7 +4,8 @@
 # first process; removes only what carries the node's name or index.
 
 # The first process is recorded with its start time and the boot: a pid alone may be somebody else's by now.
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# A dead process that nobody has collected yet (Z) does not count.
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" {print $20}'; }
 boot() { cat /proc/sys/kernel/random/boot_id; }
 record_init() { echo "$1 $(start_time "$1") $(boot) $(netns_inode)" >"$state/init"; }
 netns_inode() { stat -L -c %i "/run/netns/$netns"; }
