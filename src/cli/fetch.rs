@@ -2,8 +2,8 @@
 //! It parses, runs the fetch, shows how far it is, and says in one line why it failed.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Read as _, Write as _},
+    fs::OpenOptions,
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,11 +13,11 @@ use std::{
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::hosts::HostArgs;
+use super::{credentials::CredentialsArgs, hosts::HostArgs};
 use crate::{
     artifact::{
         fetch::{FetchOptions, FetchProgress, Fetched, fetch},
-        oci::{Client, Credentials, RegistryError, Timeouts},
+        oci::{Client, RegistryError, Timeouts},
     },
     evidence::{Class, Failure, Reason, Reference},
 };
@@ -46,9 +46,8 @@ pub struct Args {
     dir: PathBuf,
     #[command(flatten)]
     hosts: HostArgs,
-    /// Registry credentials: the `.dockerconfigjson` of a pull secret, or `~/.docker/config.json` with passwords in it.
-    #[arg(long, value_name = "FILE")]
-    credentials_file: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: CredentialsArgs,
     /// Refuse a larger model before downloading anything.
     #[arg(long, value_name = "BYTES")]
     max_bytes: Option<u64>,
@@ -96,10 +95,7 @@ impl Args {
     }
 
     fn execute(&self) -> Result<End, Failure> {
-        let credentials = match &self.credentials_file {
-            Some(path) => read_credentials(path)?,
-            None => Credentials::none(),
-        };
+        let credentials = self.credentials.read()?;
         if self.reference.digest().is_none() {
             return Err(Failure::new(
                 Reason::MalformedReference,
@@ -150,25 +146,6 @@ impl Args {
     }
 }
 
-/// A pull secret is at most 1 MiB; whatever is longer is none.
-const MAX_CREDENTIALS: u64 = (1 << 20) + 1;
-
-fn read_credentials(path: &Path) -> Result<Credentials, Failure> {
-    let mut json = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_CREDENTIALS).read_to_end(&mut json))
-        .map_err(|error| {
-            Failure::new(
-                Reason::CredentialsMissing,
-                format!(
-                    "cannot read the credentials in {} ({error}): mount the pull secret there",
-                    path.display()
-                ),
-            )
-        })?;
-    Credentials::from_docker_config(&json)
-}
-
 /// At most this many bytes of a termination message are written; the kubelet keeps 4096 of all containers together.
 const MAX_LINE: usize = 1024;
 
@@ -209,8 +186,11 @@ fn line(failure: &Failure) -> String {
             return line;
         }
         // One byte becomes six at most, so that a sixth of the excess is never too much to cut.
-        let keep = message.len() - ((line.len() - MAX_LINE).div_ceil(6)).min(message.len());
-        message = &message[..message.floor_char_boundary(keep)];
+        let mut keep = message.len().saturating_sub((line.len() - MAX_LINE).div_ceil(6));
+        while !message.is_char_boundary(keep) {
+            keep -= 1;
+        }
+        message = &message[..keep];
     }
 }
 
@@ -322,6 +302,7 @@ fn size(bytes: u64) -> String {
 const _: () = assert!(Class::Integrity.exit_code() == 20 && Class::Transient.exit_code() == 60);
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the names are the test's own")]
 mod tests {
     use test_case::test_case;
 

@@ -19,6 +19,7 @@
 )]
 
 use std::{
+    fmt::Write as _,
     io,
     net::SocketAddr,
     sync::{
@@ -325,7 +326,7 @@ async fn serve(mut client: TcpStream, script: &Script, upstream: &str) -> io::Re
                 body.len()
             );
             for (name, value) in headers {
-                answer.push_str(&format!("{name}: {value}\r\n"));
+                let _ = write!(answer, "{name}: {value}\r\n");
             }
             answer.push_str("\r\n");
             client.write_all(answer.as_bytes()).await?;
@@ -381,7 +382,8 @@ async fn pass(
         .filter(|line| !line.to_ascii_lowercase().starts_with("connection:"))
     {
         if !line.is_empty() {
-            request.push_str(&format!("{line}\r\n"));
+            request.push_str(line);
+            request.push_str("\r\n");
         }
     }
     request.push_str("\r\n");

@@ -153,8 +153,8 @@ impl Model {
     }
 
     /// Pushed as another kind of artifact.
-    pub fn as_artifact(mut self, artifact_type: &str) -> Self {
-        self.artifact_type = artifact_type.to_owned();
+    pub fn of_type(mut self, artifact_type: &str) -> Self {
+        artifact_type.clone_into(&mut self.artifact_type);
         self
     }
 

@@ -74,20 +74,20 @@ async fn another_signer() {
     );
 }
 
-#[test_case("unsigned", Model::plain() => Reason::Unsigned; "no signature")]
-#[test_case("extra", Model::signed().with("backdoor.bin", "x") => Reason::UnsignedFile; "a file that nobody signed")]
-#[test_case("ignored", Model::signed().with(".git/evil.pkl", "x") => Reason::UnsignedFile; "a file where signers look away")]
-#[test_case("missing", Model::signed().without("config.json") => Reason::MissingFile; "a signed file that is missing")]
-#[test_case("renamed", Model::signed().at_path(WEIGHTS, "other.onnx") => Reason::UnsignedFile; "a file by another name")]
-#[test_case("climbing", Model::signed().at_path(WEIGHTS, "../../etc/passwd") => Reason::MalformedPath; "a path that climbs out")]
-#[test_case("absolute", Model::signed().at_path(WEIGHTS, "/etc/passwd") => Reason::MalformedPath; "an absolute path")]
-#[test_case("twice", Model::signed().at_path("config.json", WEIGHTS) => Reason::MalformedPath; "a path taken twice")]
-#[test_case("shadow", Model::signed().with("model.sig2", "x").at_path("model.sig2", "model.sig") => Reason::MalformedPath; "two signatures")]
-#[test_case("half", Model::signed().halved() => Reason::MalformedBundle; "a signature cut in half")]
-#[test_case("text", Model::plain().with("model.sig", "hello") => Reason::MalformedBundle; "a signature that is none")]
-#[test_case("image", Model::signed().as_artifact("application/vnd.example.image") => Reason::NotAModel; "something else")]
-#[test_case("tar", Model::signed().layered_as(WEIGHTS, "application/vnd.cncf.model.weight.v1.tar") => Reason::UnsupportedMediaType; "an archive")]
-fn refused(name: &str, model: Model) -> Reason {
+#[test_case("unsigned", &Model::plain() => Reason::Unsigned; "no signature")]
+#[test_case("extra", &Model::signed().with("backdoor.bin", "x") => Reason::UnsignedFile; "a file that nobody signed")]
+#[test_case("ignored", &Model::signed().with(".git/evil.pkl", "x") => Reason::UnsignedFile; "a file where signers look away")]
+#[test_case("missing", &Model::signed().without("config.json") => Reason::MissingFile; "a signed file that is missing")]
+#[test_case("renamed", &Model::signed().at_path(WEIGHTS, "other.onnx") => Reason::UnsignedFile; "a file by another name")]
+#[test_case("climbing", &Model::signed().at_path(WEIGHTS, "../../etc/passwd") => Reason::MalformedPath; "a path that climbs out")]
+#[test_case("absolute", &Model::signed().at_path(WEIGHTS, "/etc/passwd") => Reason::MalformedPath; "an absolute path")]
+#[test_case("twice", &Model::signed().at_path("config.json", WEIGHTS) => Reason::MalformedPath; "a path taken twice")]
+#[test_case("shadow", &Model::signed().with("model.sig2", "x").at_path("model.sig2", "model.sig") => Reason::MalformedPath; "two signatures")]
+#[test_case("half", &Model::signed().halved() => Reason::MalformedBundle; "a signature cut in half")]
+#[test_case("text", &Model::plain().with("model.sig", "hello") => Reason::MalformedBundle; "a signature that is none")]
+#[test_case("image", &Model::signed().of_type("application/vnd.example.image") => Reason::NotAModel; "something else")]
+#[test_case("tar", &Model::signed().layered_as(WEIGHTS, "application/vnd.cncf.model.weight.v1.tar") => Reason::UnsupportedMediaType; "an archive")]
+fn refused(name: &str, model: &Model) -> Reason {
     let pinned = model.push(&format!("verifying/{name}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

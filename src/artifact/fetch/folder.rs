@@ -284,6 +284,7 @@ pub(super) fn failure(verb: &str, shown: &str, error: &std::io::Error) -> Failur
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the names are the test's own")]
 mod tests {
     use std::{
         fs,
@@ -373,13 +374,13 @@ mod tests {
             }),
             ("a folder", |at| fs::create_dir(at.join("thesis")).unwrap()),
             ("a link with a file's name", |at| {
-                symlink("/etc/passwd", at.join("c")).unwrap()
+                symlink("/etc/passwd", at.join("c")).unwrap();
             }),
             ("a link with a folder's name", |at| {
-                symlink("/etc", at.join("a")).unwrap()
+                symlink("/etc", at.join("a")).unwrap();
             }),
             ("a folder with a file's name", |at| {
-                fs::create_dir(at.join("c")).unwrap()
+                fs::create_dir(at.join("c")).unwrap();
             }),
         ];
         for (what, plant) in plants {

@@ -226,19 +226,19 @@ mod tests {
 
     use super::*;
 
-    fn bearer(realm: &str, service: Option<&str>) -> Option<Challenge> {
-        Some(Challenge::Bearer {
+    fn bearer(realm: &str, service: Option<&str>) -> Challenge {
+        Challenge::Bearer {
             realm: realm.to_owned(),
             service: service.map(ToOwned::to_owned),
-        })
+        }
     }
 
     #[test_case(&[r#"Basic realm="x""#] => Some(Challenge::Basic); "basic")]
     #[test_case(&[r#"bAsIc realm="x""#] => Some(Challenge::Basic); "schemes have no case")]
-    #[test_case(&[r#"Bearer realm="https://a/t",service="s",scope="repository:a:pull,push""#] => bearer("https://a/t", Some("s")); "bearer")]
-    #[test_case(&[r#"Bearer realm="https://a/t""#] => bearer("https://a/t", None); "bearer without service")]
-    #[test_case(&[r#"Basic realm="x", Bearer realm="https://a/t""#] => bearer("https://a/t", None); "a token rather than a password")]
-    #[test_case(&[r#"Basic realm="x""#, r#"Bearer realm="https://a/t""#] => bearer("https://a/t", None); "in two headers")]
+    #[test_case(&[r#"Bearer realm="https://a/t",service="s",scope="repository:a:pull,push""#] => Some(bearer("https://a/t", Some("s"))); "bearer")]
+    #[test_case(&[r#"Bearer realm="https://a/t""#] => Some(bearer("https://a/t", None)); "bearer without service")]
+    #[test_case(&[r#"Basic realm="x", Bearer realm="https://a/t""#] => Some(bearer("https://a/t", None)); "a token rather than a password")]
+    #[test_case(&[r#"Basic realm="x""#, r#"Bearer realm="https://a/t""#] => Some(bearer("https://a/t", None)); "in two headers")]
     #[test_case(&["Bearer =", r#"Basic realm="x""#] => Some(Challenge::Basic); "an unreadable header is passed over")]
     #[test_case(&["Bearer service=s"] => None; "bearer without realm")]
     #[test_case(&[r#"Bearer realm="https://a/t",realm="https://evil/t""#] => None; "two realms")]

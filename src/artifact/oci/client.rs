@@ -225,23 +225,21 @@ impl Client {
             None => None,
         };
         let (mut response, mut at) = self.follow(&visit, url.clone(), authorization.as_ref()).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && same_origin(&at, &registry) {
-            if let Some(challenge) = Challenge::choose(response.headers()) {
-                if let Challenge::Bearer { realm, service } = &challenge {
-                    self.sessions.forget(&TokenKey::to_pull(
-                        realm,
-                        service.as_deref(),
-                        reference.repository(),
-                    ));
-                }
-                let answer = self.answer(&visit, &challenge, basic.as_ref()).await?;
-                // The same password a second time would only count against the account.
-                if answer.is_some() && answer != authorization {
-                    authorization = answer;
-                    (response, at) = self.follow(&visit, url, authorization.as_ref()).await?;
-                    self.sessions
-                        .remember(reference.host(), reference.repository(), challenge);
-                }
+        if response.status() == StatusCode::UNAUTHORIZED
+            && same_origin(&at, &registry)
+            && let Some(challenge) = Challenge::choose(response.headers())
+        {
+            if let Challenge::Bearer { realm, service } = &challenge {
+                let key = TokenKey::to_pull(realm, service.as_deref(), reference.repository());
+                self.sessions.forget(&key);
+            }
+            let answer = self.answer(&visit, &challenge, basic.as_ref()).await?;
+            // The same password a second time would only count against the account.
+            if answer.is_some() && answer != authorization {
+                authorization = answer;
+                (response, at) = self.follow(&visit, url, authorization.as_ref()).await?;
+                self.sessions
+                    .remember(reference.host(), reference.repository(), challenge);
             }
         }
         let host = host_of(&at);

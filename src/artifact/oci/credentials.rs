@@ -213,25 +213,25 @@ mod tests {
         Credentials::from_docker_config(config.as_bytes())?.for_repository(host, repository)
     }
 
-    fn user(name: &str) -> Option<Basic> {
-        Some(Basic {
+    fn user(name: &str) -> Basic {
+        Basic {
             username: name.to_owned(),
             password: "pass".to_owned(),
-        })
+        }
     }
 
-    #[test_case("registry.example", "registry.example" => user("user"); "the host")]
-    #[test_case("https://registry.example", "registry.example" => user("user"); "a URL")]
-    #[test_case("https://registry.example/v1/", "registry.example" => user("user"); "a URL with a version")]
-    #[test_case("registry.example/v2", "registry.example" => user("user"); "a version")]
-    #[test_case("registry.example:5000", "registry.example:5000" => user("user"); "with a port")]
+    #[test_case("registry.example", "registry.example" => Some(user("user")); "the host")]
+    #[test_case("https://registry.example", "registry.example" => Some(user("user")); "a URL")]
+    #[test_case("https://registry.example/v1/", "registry.example" => Some(user("user")); "a URL with a version")]
+    #[test_case("registry.example/v2", "registry.example" => Some(user("user")); "a version")]
+    #[test_case("registry.example:5000", "registry.example:5000" => Some(user("user")); "with a port")]
     #[test_case("registry.example", "registry.example:5000" => None; "no port is not any port")]
     #[test_case("registry.example:5000", "registry.example" => None; "a port is not no port")]
     #[test_case("registry.example", "evil-registry.example" => None; "a name that ends alike")]
     #[test_case("registry.example", "registry.example.evil.example" => None; "a name that begins alike")]
     #[test_case("*.example", "registry.example" => None; "no wildcards")]
-    #[test_case("registry.example/models", "registry.example" => user("user"); "below a path")]
-    #[test_case("registry.example/models/digits", "registry.example" => user("user"); "the repository itself")]
+    #[test_case("registry.example/models", "registry.example" => Some(user("user")); "below a path")]
+    #[test_case("registry.example/models/digits", "registry.example" => Some(user("user")); "the repository itself")]
     #[test_case("registry.example/model", "registry.example" => None; "a path is compared by components")]
     fn hosts(key: &str, host: &str) -> Option<Basic> {
         look(
@@ -249,19 +249,19 @@ mod tests {
             "r.example/models": {"username": "models", "password": "pass"}}}"#;
         assert_eq!(
             look(config, "r.example", "models/digits/v1").unwrap(),
-            user("digits")
+            Some(user("digits"))
         );
         assert_eq!(
             look(config, "r.example", "models/letters").unwrap(),
-            user("models")
+            Some(user("models"))
         );
-        assert_eq!(look(config, "r.example", "other").unwrap(), user("any"));
+        assert_eq!(look(config, "r.example", "other").unwrap(), Some(user("any")));
     }
 
-    #[test_case(&format!(r#"{{"auth": "{AUTH}"}}"#) => user("user"); "auth")]
-    #[test_case(r#"{"username": "user", "password": "pass"}"# => user("user"); "name and password")]
-    #[test_case(&format!(r#"{{"auth": "{AUTH}", "username": "other", "password": "other", "email": "a@b"}}"#) => user("user"); "auth wins")]
-    #[test_case(r#"{"auth": "", "username": "user", "password": "pass", "identitytoken": ""}"# => user("user"); "empty fields are absent")]
+    #[test_case(&format!(r#"{{"auth": "{AUTH}"}}"#) => Some(user("user")); "auth")]
+    #[test_case(r#"{"username": "user", "password": "pass"}"# => Some(user("user")); "name and password")]
+    #[test_case(&format!(r#"{{"auth": "{AUTH}", "username": "other", "password": "other", "email": "a@b"}}"#) => Some(user("user")); "auth wins")]
+    #[test_case(r#"{"auth": "", "username": "user", "password": "pass", "identitytoken": ""}"# => Some(user("user")); "empty fields are absent")]
     #[test_case("{}" => None; "an empty entry is anonymous")]
     fn entries(entry: &str) -> Option<Basic> {
         look(
@@ -294,7 +294,7 @@ mod tests {
     fn a_broken_entry_harms_only_its_own_registry() {
         let config =
             format!(r#"{{"auths": {{"bad.example": {{"auth": "!"}}, "r.example": {{"auth": "{AUTH}"}}}}}}"#);
-        assert_eq!(look(&config, "r.example", "a").unwrap(), user("user"));
+        assert_eq!(look(&config, "r.example", "a").unwrap(), Some(user("user")));
     }
 
     #[test]

@@ -226,25 +226,20 @@ pub(super) fn check_kind(verified: &VerifiedBytes) -> Result<(), Failure> {
             ),
         ));
     }
-    match stated.or(header) {
-        Some(OCI_INDEX | DOCKER_LIST) => {}
-        Some(OCI_MANIFEST | DOCKER_MANIFEST) if kind.manifests.is_none() => return Ok(()),
-        Some(OCI_MANIFEST | DOCKER_MANIFEST) => {
-            return Err(malformed(verified, &"it is a manifest and an index at once"));
+    match (stated.or(header), kind.manifests.is_some()) {
+        (None | Some(OCI_MANIFEST | DOCKER_MANIFEST), false) => Ok(()),
+        (Some(OCI_MANIFEST | DOCKER_MANIFEST), true) => {
+            Err(malformed(verified, &"it is a manifest and an index at once"))
         }
-        None if kind.manifests.is_none() => return Ok(()),
-        None => {}
-        Some(other) => {
-            return unsupported(
-                &format!("of type `{}`, which is not read", printable(other, 100)),
-                "push the model as an OCI image manifest",
-            );
-        }
+        (Some(OCI_INDEX | DOCKER_LIST), _) | (None, true) => unsupported(
+            "an index of several manifests",
+            "reference the model's own manifest by its digest",
+        ),
+        (Some(other), _) => unsupported(
+            &format!("of type `{}`, which is not read", printable(other, 100)),
+            "push the model as an OCI image manifest",
+        ),
     }
-    unsupported(
-        "an index of several manifests",
-        "reference the model's own manifest by its digest",
-    )
 }
 
 fn malformed(verified: &VerifiedBytes, problem: &dyn std::fmt::Display) -> Failure {

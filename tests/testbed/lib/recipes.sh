@@ -49,7 +49,7 @@ recipe_node() { # DIRECTORY
   CGO_ENABLED=1 go_build "$1" containerd '-X main.version=1.4.3' seccomp github.com/opencontainers/runc
   go_build "$1" kubernetes "$(kubernetes_version)" '' \
     k8s.io/kubernetes/cmd/{kube-controller-manager,kube-scheduler,kubelet,kube-proxy}
-  go_build "$1" coredns '' '' github.com/coredns/coredns
+  go_build "$1" coredns '' '' .
   go_build "$1" probe '' '' .
   cc -O2 -static -s -o "$1/pause" "$modules/pause/pause.c"
   mkdir "$1/images"

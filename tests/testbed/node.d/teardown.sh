@@ -16,19 +16,18 @@ init_alive() {
 }
 
 node_processes() {
-  local inodes=() pid when since inode own link
-  own=$(readlink /proc/self/ns/net)
+  local inodes=() pid when since inode
   if [[ -e /run/netns/$netns && $(stat -f -c %T "/run/netns/$netns") == nsfs ]]; then inodes+=("$(netns_inode)"); fi
-  if read -r pid when since inode 2>/dev/null <"$state/init" && [[ $since == "$(boot)" ]]; then
+  if init_alive; then
     # The namespace's name may be gone while its processes live on.
-    if init_alive; then echo "$pid"; inodes+=("$inode"); fi
+    read -r pid when since inode <"$state/init"
+    echo "$pid"
+    inodes+=("$inode")
   fi
-  for pid in /proc/[0-9]*; do
-    link=$(readlink "$pid/ns/net" 2>/dev/null) || continue
-    [[ $link != "$own" ]] || continue
-    for inode in "${inodes[@]}"; do
-      if [[ $link == "net:[$inode]" ]]; then echo "${pid#/proc/}"; fi
-    done
+  for inode in "${inodes[@]}"; do
+    # Never our own namespace, whatever a damaged record says.
+    [[ $inode != "$(stat -L -c %i /proc/self/ns/net)" ]] || continue
+    find /proc/[0-9]*/ns/net -lname "net:\\[$inode\\]" 2>/dev/null | cut -d/ -f3
   done
   cgroup_directories | while read -r pid; do cat "$pid/cgroup.procs" 2>/dev/null; done | grep -vx 0 || true
 }
