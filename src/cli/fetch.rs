@@ -140,7 +140,7 @@ impl Args {
 /// A pull secret is at most 1 MiB; whatever is longer is none.
 const MAX_CREDENTIALS: u64 = (1 << 20) + 1;
 
-fn read_credentials(path: &Path) -> Result<Credentials, Failure> {
+pub(super) fn read_credentials(path: &Path) -> Result<Credentials, Failure> {
     let mut json = Vec::new();
     File::open(path).and_then(|file| file.take(MAX_CREDENTIALS).read_to_end(&mut json)).map_err(|error| {
         Failure::new(

@@ -222,15 +222,6 @@ mod tests {
     #[test_case("/srv" => true)]
     #[test_case("/libs" => true)]
     #[test_case("/lib" => false)]
-    fn mount_paths(path: &str) -> bool {
-        with("/model/mountPath", json!(path)).is_ok()
-    }
-
-    #[test_case("/mnt/models" => true)]
-    #[test_case("/var/models" => true)]
-    #[test_case("/srv" => true)]
-    #[test_case("/libs" => true)]
-    #[test_case("/lib" => false)]
     #[test_case("/var" => false)]
     fn mount_paths(path: &str) -> bool {
         with("/model/mountPath", json!(path)).is_ok()
