@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 //! Here only parsing and dispatch; what a subcommand does is in the layers below.
 
+pub mod check;
 pub mod crds;
 pub mod credentials;
 pub mod fetch;
@@ -23,6 +24,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Operator(operator::Args),
+    Check(check::Args),
     Crds(crds::Args),
     Fetch(fetch::Args),
     Verify(verify::Args),
@@ -33,6 +35,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Operator(args) => args.run(),
+            Command::Check(args) => args.run(),
             Command::Crds(args) => args.run(),
             Command::Fetch(args) => args.run(),
             Command::Verify(args) => args.run(),
