@@ -12,7 +12,7 @@ pub mod oms;
 mod path;
 mod statement;
 #[cfg(test)]
-pub(in crate::artifact) mod testing;
+pub(crate) mod testing;
 mod trust;
 
 pub use compare::{Comparison, compare};
