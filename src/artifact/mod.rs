@@ -2,5 +2,7 @@
 //! It knows no Kubernetes.
 
 pub mod directory;
+pub mod fetch;
+pub mod oci;
 pub mod signature;
 pub mod tree;

@@ -1,2 +1,230 @@
-//! The reconcilers, one folder a kind, the same verbs in each.
-//! They write only through `cluster`.
+//! The reconcilers, one folder a kind: gather → evaluate → plan → apply → status, the same words in each.
+//! They write only through [`crate::cluster`]; what decides takes no client.
+
+mod admin;
+pub mod artifact_verification;
+pub mod condition;
+pub mod metrics;
+pub mod model_deployment;
+pub mod policy;
+mod retry;
+mod run;
+pub mod source;
+pub mod trust_root;
+pub mod world;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    core::ObjectMeta,
+    runtime::{
+        controller::{Action, Config},
+        events::{Event, EventType, Recorder, Reporter},
+    },
+};
+
+use crate::{
+    artifact::oci,
+    cluster::{Applier, ApplyError, StatusError},
+    evidence::{Failure, Reason},
+};
+
+pub use self::run::{StartError, run};
+use self::{metrics::Metrics, retry::Retry, world::WorldView};
+
+/// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
+pub struct Context {
+    #[expect(clippy::disallowed_types, reason = "reconcilers are the edge: they gather with it and hand it to cluster")]
+    client: Client,
+    applier: Applier,
+    recorder: Recorder,
+    settings: Settings,
+    registry: oci::Client,
+    world: WorldView,
+    metrics: Arc<Metrics>,
+    retry: Retry,
+}
+
+/// What the operator was told when it started.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The operator's own image by digest: the init container that fetches runs from it.
+    pub fetch_image: String,
+    /// Which registries may be asked, and how.
+    pub hosts: oci::HostPolicy,
+    /// How many objects of a kind are reconciled at once.
+    pub concurrency: u16,
+}
+
+impl Context {
+    /// Puts together what the reconcilers share.
+    #[expect(clippy::disallowed_types, reason = "the client comes in here, once")]
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        registry: oci::Client,
+        world: WorldView,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let reporter = Reporter { controller: "probity.dev/operator".into(), instance: None };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            applier: Applier::default(),
+            retry: Retry::default(),
+            client,
+            settings,
+            registry,
+            world,
+            metrics,
+        }
+    }
+
+    fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place where the operator looks at the clock")]
+    #[expect(clippy::unused_self, reason = "reads as: the time in this context")]
+    fn now(&self) -> Timestamp {
+        // Kubernetes keeps whole seconds; a finer one would differ from what is read back, and be written again.
+        Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    fn controller_config(&self) -> Config {
+        Config::default().concurrency(self.settings.concurrency)
+    }
+
+    /// A client for the registry with the pull secret's credentials, if one is named. The secret is read each time: watching
+    /// would need rights over every secret.
+    async fn registry(&self, namespace: &str, pull_secret: Option<&str>) -> Result<oci::Client, Failure> {
+        let Some(name) = pull_secret else { return Ok(self.registry.clone()) };
+        let secrets: Api<Secret> = self.api(namespace);
+        let secret = secrets.get_opt(name).await.map_err(|error| {
+            Failure::new(Reason::CredentialsMissing, format!("cannot read the pull secret {name}: {error}"))
+        })?;
+        let secret = secret.ok_or_else(|| {
+            let message = format!("there is no Secret {name} in namespace {namespace}: create it with `kubectl create secret docker-registry {name} …`");
+            Failure::new(Reason::CredentialsMissing, message)
+        })?;
+        Ok(self.registry.with_credentials(docker_config(name, &secret)?))
+    }
+
+    async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
+        let event = Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason,
+            note: Some(note.message),
+            action: note.action.into(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(%error, object = object.meta().name, "cannot publish an event");
+        }
+    }
+}
+
+/// The credentials in a pull secret.
+fn docker_config(name: &str, secret: &Secret) -> Result<oci::Credentials, Failure> {
+    let malformed = |what: &str| {
+        Failure::new(
+            Reason::MalformedCredentials,
+            format!("Secret {name} {what}: create it with `kubectl create secret docker-registry {name} …`"),
+        )
+    };
+    if secret.type_.as_deref() != Some("kubernetes.io/dockerconfigjson") {
+        return Err(malformed("is not of type kubernetes.io/dockerconfigjson"));
+    }
+    let bytes = secret
+        .data
+        .as_ref()
+        .and_then(|data| data.get(".dockerconfigjson"))
+        .ok_or_else(|| malformed("has no key .dockerconfigjson"))?;
+    oci::Credentials::from_docker_config(&bytes.0)
+}
+
+/// An Event to publish: what happened, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Whether somebody should look.
+    pub warning: bool,
+    /// The stable code.
+    pub reason: String,
+    /// What the operator did.
+    pub action: &'static str,
+    /// One sentence.
+    pub message: String,
+}
+
+/// A reconciliation could not be carried out. Waiting and refusing are no errors: they are in the status.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Reading from the API server failed.
+    #[error("cannot read {what}")]
+    Gather {
+        /// What was to be read.
+        what: &'static str,
+        /// The API server's answer.
+        #[source]
+        source: kube::Error,
+    },
+    /// Writing an object failed.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// Writing a status failed.
+    #[error(transparent)]
+    Status(#[from] StatusError),
+}
+
+impl Error {
+    /// The class of the failure, as metric label; it also decides when to try again.
+    pub fn category(&self) -> &'static str {
+        let cause = match self {
+            Self::Gather { source, .. } => source,
+            Self::Apply(error) => error.cause(),
+            Self::Status(error) => error.cause(),
+        };
+        match cause {
+            kube::Error::Api(status) if status.is_conflict() => "conflict",
+            kube::Error::Api(status) if status.is_forbidden() => "forbidden",
+            kube::Error::Api(status) if status.is_invalid() => "invalid",
+            // The object went away while it was looked at.
+            kube::Error::Api(status) if status.is_not_found() => "gone",
+            _ => "transient",
+        }
+    }
+}
+
+/// When to try again after an error: conflicts soon, the rest with growing pauses.
+fn error_policy<K>(object: Arc<K>, error: &Error, context: Arc<Context>) -> Action
+where
+    K: Resource<DynamicType = ()>,
+{
+    let category = error.category();
+    context.metrics.failed(&K::kind(&()), category);
+    match category {
+        "conflict" => {
+            tracing::info!(kind = %K::kind(&()), object = %name(object.meta()), "somebody else wrote first; looking again");
+            Action::requeue(Duration::from_secs(1))
+        }
+        "gone" => Action::await_change(),
+        _ => {
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(kind = %K::kind(&()), object = %name(object.meta()), category, %error, cause, "reconciling failed");
+            Action::requeue(context.retry.failed(&format!("error/{}", object.uid().unwrap_or_default()), None))
+        }
+    }
+}
+
+fn name(meta: &ObjectMeta) -> String {
+    match (&meta.namespace, &meta.name) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        (None, Some(name)) => name.clone(),
+        _ => String::new(),
+    }
+}

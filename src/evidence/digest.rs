@@ -53,7 +53,9 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let hex = text.strip_prefix("sha256:").ok_or_else(|| DigestError(text.chars().take(80).collect()))?;
+        let hex = text
+            .strip_prefix("sha256:")
+            .ok_or_else(|| DigestError(text.chars().take(80).collect()))?;
         Self::from_hex(hex).map_err(|_| DigestError(text.chars().take(80).collect()))
     }
 }

@@ -57,7 +57,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => Class::$class,)* }
             }
 
-            /// The stable code, in PascalCase.
+            /// The stable code, in `PascalCase`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }
@@ -102,6 +102,8 @@ reasons! {
     MalformedManifest: Malformed,
     /// A reference or digest that cannot be parsed.
     MalformedReference: Malformed,
+    /// A field of the object makes no sense; the message names it.
+    SpecInvalid: Malformed,
     /// The pull secret is not of type `kubernetes.io/dockerconfigjson`, or its content is not.
     MalformedCredentials: Malformed,
     /// More bytes, files, layers or depth than allowed.

@@ -54,7 +54,11 @@ impl Reference {
     /// The same artifact pinned: the tag is dropped, the digest set.
     #[must_use]
     pub fn pinned(&self, digest: Digest) -> Self {
-        Self { tag: None, digest: Some(digest), ..self.clone() }
+        Self {
+            tag: None,
+            digest: Some(digest),
+            ..self.clone()
+        }
     }
 }
 
@@ -62,7 +66,10 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let refuse = |problem| ReferenceError { text: text.chars().take(200).collect(), problem };
+        let refuse = |problem| ReferenceError {
+            text: text.chars().take(200).collect(),
+            problem,
+        };
         if text.len() > 1024 {
             return Err(refuse("it is longer than 1024 characters"));
         }
@@ -70,12 +77,19 @@ impl FromStr for Reference {
             return Err(refuse("it has a scheme"));
         }
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => {
-                (rest, Some(digest.parse().map_err(|_| refuse("its digest is not sha256: and 64 lower-case hex digits"))?))
-            }
+            Some((rest, digest)) => (
+                rest,
+                Some(
+                    digest
+                        .parse()
+                        .map_err(|_| refuse("its digest is not sha256: and 64 lower-case hex digits"))?,
+                ),
+            ),
             None => (text, None),
         };
-        let (host, path) = rest.split_once('/').ok_or_else(|| refuse("it names no registry"))?;
+        let (host, path) = rest
+            .split_once('/')
+            .ok_or_else(|| refuse("it names no registry"))?;
         if !is_host(host) {
             return Err(refuse("its first part is not a registry's host name"));
         }
@@ -84,7 +98,9 @@ impl FromStr for Reference {
             None => (path, None),
         };
         if !repository.split('/').all(is_path_component) {
-            return Err(refuse("its repository is not lower-case words joined by / . _ or -"));
+            return Err(refuse(
+                "its repository is not lower-case words joined by / . _ or -",
+            ));
         }
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return Err(refuse("its tag is not 1 to 128 letters, digits, `_`, `.` or `-`"));
@@ -92,7 +108,12 @@ impl FromStr for Reference {
         if tag.is_none() && digest.is_none() {
             return Err(refuse("it has neither tag nor digest"));
         }
-        Ok(Self { host: host.to_owned(), repository: repository.to_owned(), tag: tag.map(ToOwned::to_owned), digest })
+        Ok(Self {
+            host: host.to_owned(),
+            repository: repository.to_owned(),
+            tag: tag.map(ToOwned::to_owned),
+            digest,
+        })
     }
 }
 
@@ -117,7 +138,9 @@ fn is_host(text: &str) -> bool {
             !label.is_empty()
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         })
 }
 
@@ -129,12 +152,14 @@ fn is_port(text: &str) -> bool {
 fn is_path_component(text: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
-    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     alphanumeric(*first)
         && alphanumeric(*last)
-        && bytes.split(|b| alphanumeric(*b)).all(|joint| {
-            matches!(joint, b"" | b"." | b"_" | b"__") || joint.iter().all(|b| *b == b'-')
-        })
+        && bytes
+            .split(|b| alphanumeric(*b))
+            .all(|joint| matches!(joint, b"" | b"." | b"_" | b"__") || joint.iter().all(|b| *b == b'-'))
 }
 
 fn is_tag(text: &str) -> bool {
@@ -193,7 +218,10 @@ mod tests {
     fn a_digest_pins() {
         let reference: Reference = format!("registry.example/digits:1@{DIGEST}").parse().unwrap();
         let digest = reference.digest().unwrap();
-        assert_eq!(reference.pinned(digest).to_string(), format!("registry.example/digits@{DIGEST}"));
+        assert_eq!(
+            reference.pinned(digest).to_string(),
+            format!("registry.example/digits@{DIGEST}")
+        );
         assert_eq!(reference.name(), "registry.example/digits");
     }
 

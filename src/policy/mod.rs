@@ -1,2 +1,34 @@
-//! The decision
-//!  what policies say of a subject.:Pure; it reads nothing, waits for nothing and gets the clock as an argument.
+//! The decision: what the policies say of a model, the same in the operator and on the command line.
+//! Pure: it reads nothing, waits for nothing, gets the clock as an argument and never imports `artifact`.
+//!
+//! ```text
+//! ClusterDeploymentPolicy ─▶ compile ─▶ Rules ─▶ World ─┐
+//! TrustRoot ─▶ trust::read ──────┘                      ├─▶ evaluate ─▶ Decision
+//! ModelDeployment ─▶ accept ─▶ Reference ─▶ Facts ──────┘
+//! ```
+
+pub mod accept;
+pub mod checks;
+pub mod trust;
+
+mod compile;
+mod decision;
+mod facts;
+mod requirements;
+mod rules;
+mod select;
+mod world;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod samples;
+
+pub use accept::accept;
+pub use compile::compile;
+pub use decision::{Decision, MAX_FINDINGS, evaluate, severity};
+pub use facts::{Evidence, Facts, Verification};
+pub use requirements::{MAX_KEYS, required_keys};
+pub use rules::{Problem, Rules, SignerRule};
+pub use select::{NamespaceSelector, selecting};
+pub use world::World;

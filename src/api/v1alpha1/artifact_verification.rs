@@ -6,6 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules;
 use crate::evidence::{Digest, FileDifference, KeyFingerprint, Reason as ReasonCode, SignerIdentity};
 
 /// The verdict on one content digest under one set of keys. The specification says everything the verdict depends on,
@@ -20,14 +21,14 @@ use crate::evidence::{Digest, FileDifference, KeyFingerprint, Reason as ReasonCo
     shortname = "av",
     category = "probity",
     derive = "PartialEq",
-    doc = "The operator's verdict on one artifact under one set of keys",
+    doc = "The operator's verdict on one artifact under one set of keys.",
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
     printcolumn(name = "Signer", type_ = "string", json_path = ".status.signers[*].key"),
     printcolumn(name = "Digest", type_ = "string", json_path = ".spec.source.oci.digest"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
-    validation = Rule::new("self.spec == oldSelf.spec").message("spec is immutable: another artifact or trust is another object").field_path(".spec")
+    validation = rules::spec_is_immutable()
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ArtifactVerificationSpec {
@@ -42,7 +43,7 @@ pub struct ArtifactVerificationSpec {
 /// Which content: exactly one of the fields.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.oci)").message("exactly one source is needed: set oci"))]
+#[x_kube(validation = rules::exactly_one_source())]
 pub struct ArtifactSource {
     /// A manifest in an OCI registry.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,12 +56,14 @@ pub struct ArtifactSource {
 pub struct PinnedOciSource {
     /// `host/repository`.
     #[schemars(length(min = 3, max = 1024))]
+    #[x_kube(validation = rules::repository_name())]
     pub repository: String,
     /// The manifest's digest.
     pub digest: Digest,
     /// A Secret of type `kubernetes.io/dockerconfigjson` in the same namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub pull_secret: Option<String>,
 }
 
@@ -74,7 +77,8 @@ pub struct TrustedKey {
     #[schemars(length(max = 512))]
     pub name: String,
     /// The key as PEM.
-    #[schemars(length(max = 4096))]
+    #[schemars(length(min = 1, max = 4096))]
+    #[x_kube(validation = rules::key_is_not_private(), validation = rules::key_is_pem())]
     pub public_key: String,
 }
 
@@ -98,10 +102,12 @@ pub struct ArtifactVerificationStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// The conclusion; absent while it is looked at for the first time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<VerificationVerdict>")]
     pub verdict: Option<VerificationVerdict>,
     /// Why it is not `Verified`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<ReasonCode>")]
     pub reason: Option<ReasonCode>,
     /// The sentence that goes with the reason.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::rules;
 use crate::evidence::{Digest, Effect};
 
 /// What must hold in the namespaces it selects. Several policies apply side by side: each must be satisfied.
@@ -17,19 +18,21 @@ use crate::evidence::{Digest, Effect};
     shortname = "cdp",
     category = "probity",
     derive = "PartialEq",
-    doc = "What must hold before a model serves, cluster-wide",
+    doc = "What must hold before a model serves, cluster-wide.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Effect", type_ = "string", json_path = ".spec.effect"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.spec.model.signers.all(s, self.spec.signers.exists(d, d.name == s))").message("spec.model.signers names a signer that spec.signers does not define").field_path(".spec.model.signers")
+    validation = rules::signers_are_defined()
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterDeploymentPolicySpec {
-    /// Which governed namespaces this policy applies to; `{}` selects them all.
+    /// Which namespaces this policy applies to, of those with the label `probity.dev/governed=true`; `{}` selects them all.
+    #[schemars(schema_with = "rules::label_selector")]
     pub namespace_selector: LabelSelector,
-    /// What happens when something does not hold. Left out: `Enforce`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What happens when something does not hold. `Enforce` (left out): the model does not serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<Effect>")]
     pub effect: Option<Effect>,
     /// Who signs. Defining a signer grants nothing by itself: `model.signers` does.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -43,8 +46,9 @@ pub struct ClusterDeploymentPolicySpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct SignerDefinition {
-    /// The name.
-    #[schemars(length(min = 1, max = 63), pattern("^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    /// What the rest of the policy, and the status of a model, calls this signer.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::local_name())]
     pub name: String,
     /// Signs with a key of a trust root.
     pub key: KeySigner,
@@ -56,8 +60,9 @@ pub struct SignerDefinition {
 pub struct KeySigner {
     /// The `TrustRoot` that holds the keys.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub trust_root: String,
-    /// Which of its keys are this signer's.
+    /// Which of its keys are this signer's, by name. A signature by any of them is the signer's.
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
     pub keys: Vec<String>,
@@ -66,7 +71,7 @@ pub struct KeySigner {
 /// What must hold for the model itself.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.threshold) || self.threshold <= size(self.signers)").message("threshold is larger than the number of signers, so nothing could ever pass").field_path(".threshold"))]
+#[x_kube(validation = rules::threshold_within_signers())]
 pub struct ModelRequirements {
     /// Whose signatures count, by the names in `signers`.
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -79,10 +84,10 @@ pub struct ModelRequirements {
     /// Where models may come from, as `host/repository` globs: `*` stays within a path segment, `**` does not.
     /// Left out: anywhere the operator may fetch from.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(merge_strategy = ListMerge::Set, validation = rules::repository_globs())]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 512)))]
     pub repositories: Option<Vec<String>>,
-    /// Content that must never serve, whoever signed it.
+    /// Content that must never serve, whoever signed it and wherever it lies.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["digest".into()]))]
     #[schemars(length(max = 256))]
@@ -93,7 +98,7 @@ pub struct ModelRequirements {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Revocation {
-    /// The artifact's digest.
+    /// The artifact's digest, as in `status.serving.digest` of a model.
     pub digest: Digest,
     /// Why, for the people whose model stops.
     #[schemars(length(min = 1, max = 256))]

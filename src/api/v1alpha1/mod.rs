@@ -3,18 +3,19 @@
 mod artifact_verification;
 mod deployment_policy;
 mod model_deployment;
+mod rules;
 mod trust_root;
 
 pub use artifact_verification::{
-    ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ArtifactVerificationStatus, PinnedOciSource,
-    TrustedKey, VerificationVerdict,
+    ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ArtifactVerificationStatus,
+    PinnedOciSource, TrustedKey, VerificationVerdict,
 };
 pub use deployment_policy::{
-    ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, KeySigner, ModelRequirements, PolicyStatus, Revocation,
-    SignerDefinition,
+    ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, KeySigner, ModelRequirements, PolicyStatus,
+    Revocation, SignerDefinition,
 };
 pub use model_deployment::{
-    CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource, OciSource,
-    Protocol, ResolvedSource, Server, ServingModel, ServingSigner, UpdateMode,
+    CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,
+    OciSource, Protocol, ResolvedSource, Server, ServingModel, ServingSigner, UpdateMode,
 };
 pub use trust_root::{PublicKey, TrustRoot, TrustRootSpec, TrustRootStatus};

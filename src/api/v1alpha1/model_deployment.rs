@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::ResourceRequirements,
-    apimachinery::pkg::{apis::meta::v1::{Condition, Time}},
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules;
 use crate::evidence::{Digest, Finding, Reason as ReasonCode, SignerIdentity};
 
 /// This model, served this way.
@@ -25,16 +26,17 @@ use crate::evidence::{Digest, Finding, Reason as ReasonCode, SignerIdentity};
     category = "probity",
     category = "all",
     derive = "PartialEq",
-    doc = "An AI model, served only while it can be shown to be the model somebody signed",
+    doc = "An AI model, served only while it can be shown to be the model somebody signed.",
     scale(spec_replicas_path = ".spec.server.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Serving", type_ = "string", json_path = ".status.serving.digest"),
-    printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate.digest"),
-    printcolumn(name = "Signer", type_ = "string", json_path = ".status.serving.signers[*].name"),
+    printcolumn(name = "Serving", type_ = "string", json_path = ".status.serving.version"),
+    printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate.version"),
+    printcolumn(name = "Signer", type_ = "string", json_path = ".status.serving.signedBy"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Digest", type_ = "string", json_path = ".status.serving.digest", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
-    validation = Rule::new("size(self.metadata.name) <= 52 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name becomes the name of a Service: at most 52 lower-case letters, digits and dashes, beginning with a letter").field_path(".metadata.name")
+    validation = rules::model_name()
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ModelDeploymentSpec {
@@ -52,15 +54,15 @@ pub struct Model {
     pub source: ModelSource,
     /// Where the server finds the model's files, read-only. Left out: `/mnt/models`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 256), pattern("^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$"))]
-    #[x_kube(validation = Rule::new("!['/tmp', '/dev', '/proc', '/sys', '/etc', '/bin', '/lib', '/usr', '/var'].exists(p, self == p)").message("must be a folder of its own, not one the system uses"))]
+    #[schemars(length(min = 2, max = 256))]
+    #[x_kube(validation = rules::mount_path_grammar(), validation = rules::mount_path_is_free())]
     pub mount_path: Option<String>,
 }
 
 /// Where a model comes from: exactly one of the fields.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.oci)").message("exactly one source is needed: set oci"))]
+#[x_kube(validation = rules::exactly_one_source())]
 pub struct ModelSource {
     /// An artifact in an OCI registry.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,19 +72,24 @@ pub struct ModelSource {
 /// An artifact in an OCI registry.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::follow_needs_a_tag(), validation = rules::interval_needs_follow())]
 pub struct OciSource {
-    /// `host/repository:tag` or `host/repository@sha256:…`. A tag is resolved once and then pinned.
+    /// `host/repository:tag` or `host/repository@sha256:…`. A tag is resolved once and then pinned, unless `update` says
+    /// `Follow`; where both are written, the digest counts.
     #[schemars(length(min = 3, max = 1024))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9.:\\\\[\\\\]-]+/[a-z0-9._/-]+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$')").message("must be host/repository:tag or host/repository@sha256:… without a scheme"))]
-    #[x_kube(validation = Rule::new("self.matches('(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$')").message("needs a tag or a digest"))]
+    #[x_kube(validation = rules::without_scheme(), validation = rules::reference_grammar(), validation = rules::reference_has_version())]
     pub reference: String,
-    /// A Secret of type `kubernetes.io/dockerconfigjson` in the same namespace.
+    /// A Secret of type `kubernetes.io/dockerconfigjson` in the same namespace, with which the registry is asked. It is
+    /// for the model only, not for the server's image.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub pull_secret: Option<String>,
-    /// `Pinned` (left out): the tag is resolved once per source. `Follow`: the tag is looked at every `interval`, and what
-    /// it then names becomes a candidate.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What happens when the tag moves. `Pinned` (left out): nothing, the tag was resolved once and is resolved again only
+    /// when the reference changes. `Follow`: the tag is looked at every `intervalSeconds`, and what it then names becomes
+    /// a candidate, which serves once it is shown to be good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<UpdateMode>")]
     pub update: Option<UpdateMode>,
     /// With `Follow`: how often the tag is looked at, in seconds. Left out: 300.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,33 +125,40 @@ pub enum Protocol {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Server {
-    /// The server's image, by digest.
+    /// The server's image, by digest: `host/repository@sha256:…`.
     #[schemars(length(min = 3, max = 1024))]
-    #[x_kube(validation = Rule::new("self.matches('@sha256:[0-9a-f]{64}$')").message("must end in @sha256:… (a tag can change under a running model)"))]
+    #[x_kube(validation = rules::image_by_digest())]
     pub image: String,
-    /// The image's entry point is replaced by this, when set.
+    /// Replaces the image's entry point. Left out: the image's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 4096)))]
     pub command: Option<Vec<String>>,
-    /// Arguments.
+    /// Arguments to the entry point.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(max = 4096)))]
     pub args: Option<Vec<String>>,
-    /// Environment, plain values only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 128))]
+    /// Environment variables, plain values only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::environment")]
+    #[x_kube(validation = rules::environment_names())]
     pub env: Option<BTreeMap<String, String>>,
-    /// What the server speaks.
+    /// What the server speaks, which also says how it is seen to be ready. `OpenInference`: Open Inference Protocol v2 over
+    /// HTTP, ready when `/v2/health/ready` says so. `OpenAI`: OpenAI-compatible HTTP, ready when `/health` says so.
+    /// `HTTP`: ready when the port accepts connections.
     pub protocol: Protocol,
-    /// The port it listens on.
+    /// The port the server listens on; the model's Service has the same one.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// How many. Left out: not ours, an autoscaler owns it through the scale subresource.
+    /// How many servers run. Left out: not ours to say. An autoscaler sets it through the scale subresource, which
+    /// Kubernetes offers only while the field has a value: create the model with one, and leave the field to the
+    /// autoscaler from then on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
     /// Limits and requests of the server's container.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::resources")]
+    #[x_kube(validation = rules::requests_within_limits())]
     pub resources: Option<ResourceRequirements>,
 }
 
@@ -169,6 +183,7 @@ pub struct ModelDeploymentStatus {
     pub replicas: Option<i32>,
     /// Selects those pods, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub selector: Option<String>,
     /// `Accepted`, `ArtifactVerified`, `PolicySatisfied`, `Available`, `Ready`; kstatus' `Reconciling` and `Stalled` while
     /// they are true.
@@ -192,7 +207,8 @@ pub struct ResolvedSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// Why it is not known, or why the last look failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<ReasonCode>")]
     pub reason: Option<ReasonCode>,
     /// The sentence that goes with the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,18 +222,24 @@ pub struct ResolvedSource {
 pub struct ServingModel {
     /// The artifact's digest.
     pub digest: Digest,
+    /// The tag it was asked for by and the first digits of the digest, for people.
+    #[schemars(length(max = 141))]
+    pub version: String,
     /// The reference it was asked for by.
     #[schemars(length(max = 1024))]
     pub reference: String,
-    /// Since when.
+    /// Since when it serves.
     pub since: Time,
-    /// Bytes.
+    /// Bytes of the model's files.
     pub size: i64,
-    /// Files.
+    /// How many files the model has.
     pub files: i32,
     /// Who signed it.
     #[schemars(length(max = 32))]
     pub signers: Vec<ServingSigner>,
+    /// The signers' names, for people.
+    #[schemars(length(max = 2112))]
+    pub signed_by: String,
     /// The `ArtifactVerification` that shows it.
     #[schemars(length(max = 253))]
     pub verification: String,
@@ -241,10 +263,14 @@ pub struct CandidateModel {
     /// The artifact's digest, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// The tag it was asked for by and the first digits of the digest, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 141))]
+    pub version: Option<String>,
     /// The reference it was asked for by.
     #[schemars(length(max = 1024))]
     pub reference: String,
-    /// Why it does not serve: a [`ReasonCode`], or `Resolving`, `Verifying`, `RollingOut`, `FetchFailed`.
+    /// Why it does not serve: the reason of a failed finding, or `Resolving`, `Verifying`, `RollingOut`, `FetchFailed`.
     #[schemars(length(max = 64))]
     pub reason: String,
 }

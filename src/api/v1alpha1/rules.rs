@@ -1,0 +1,270 @@
+//! The rules an API server enforces by itself, each with the sentence that a person reads when it says no.
+//! CEL and schema only: `policy` asks the same again for files that never met an API server.
+//!
+//! Every text and list a rule looks at is bounded in the schema: the API server adds up what a rule may cost in the
+//! worst case and refuses a definition that is too dear.
+
+use kube::core::{Message, Rule};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+/// A reference has no scheme.
+pub fn without_scheme() -> Rule {
+    Rule::new("!self.contains('://')").message(
+        "must not begin with a scheme such as https://: write host/repository:tag or host/repository@sha256:…",
+    )
+}
+
+/// A reference has the shape that [`crate::evidence::Reference`] parses. Silent where [`without_scheme`] speaks.
+pub fn reference_grammar() -> Rule {
+    Rule::new(concat!(
+        "self.contains('://') || self.matches(r'^",
+        // the host: localhost, a name with a dot, a name with a port, or an IPv6 address
+        r"(localhost",
+        r"|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+(:[1-9][0-9]{0,4})?",
+        r"|[a-z0-9]([-a-z0-9]*[a-z0-9])?:[1-9][0-9]{0,4}",
+        r"|\[[0-9A-Fa-f:.]+\](:[1-9][0-9]{0,4})?)",
+        // the repository, then the tag, then the digest
+        r"(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+",
+        r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?",
+        r"(@sha256:[0-9a-f]{64})?",
+        "$')",
+    ))
+    .message(
+        "must be host/repository:tag or host/repository@sha256:…: the registry's host name first, the repository in lower case",
+    )
+}
+
+/// A reference says which version is meant.
+pub fn reference_has_version() -> Rule {
+    Rule::new(r"self.matches(r'(:[A-Za-z0-9_][-A-Za-z0-9_.]*|@sha256:[0-9a-f]{64})$')")
+        .message("needs a tag or a digest: write host/repository:tag or host/repository@sha256:…")
+}
+
+/// One source is set. `has` of a single member today; each further member makes it a count.
+pub fn exactly_one_source() -> Rule {
+    Rule::new("has(self.oci)").message("needs exactly one source: set oci")
+}
+
+/// Only a tag can be followed: with a digest in the reference nothing would ever change.
+pub fn follow_needs_a_tag() -> Rule {
+    Rule::new("!has(self.update) || self.update != 'Follow' || !self.reference.contains('@')")
+        .message(
+            "must not be Follow while the reference is pinned by a digest: leave the digest out, or leave update out",
+        )
+        .field_path(".update")
+}
+
+/// An interval without `Follow` would do nothing.
+pub fn interval_needs_follow() -> Rule {
+    Rule::new("!has(self.intervalSeconds) || (has(self.update) && self.update == 'Follow')")
+        .message("is only for a followed tag: set update to Follow, or leave intervalSeconds out")
+        .field_path(".intervalSeconds")
+}
+
+/// A mount path is absolute and has one spelling.
+pub fn mount_path_grammar() -> Rule {
+    Rule::new(r"self.matches(r'^(/[A-Za-z0-9_][-A-Za-z0-9._]*)+$')").message(
+        "must be an absolute path of plain names, such as /mnt/models: no . or .. and no slash at the end",
+    )
+}
+
+/// A mount path hides nothing that the server needs to run.
+pub fn mount_path_is_free() -> Rule {
+    Rule::new(concat!(
+        r"!self.matches(r'^/((bin|boot|dev|etc|lib|lib32|lib64|proc|run|sbin|sys|tmp|usr|var/run)(/.*)?",
+        r"|home|root|var)/*$')",
+    ))
+    .message("must be a folder of the model's own, such as /mnt/models: the system uses this one")
+}
+
+/// An image is pinned by its digest.
+pub fn image_by_digest() -> Rule {
+    Rule::new(r"self.matches(r'^[A-Za-z0-9\[][A-Za-z0-9._:/\[\]-]*@sha256:[0-9a-f]{64}$') && !self.contains('://')").message(
+        "must be an image by digest, host/repository@sha256:…: a tag could come to mean another server under a running model",
+    )
+}
+
+/// Names of environment variables.
+pub fn environment_names() -> Rule {
+    Rule::new(r"self.all(name, name.matches(r'^[A-Za-z_.-][A-Za-z0-9_.-]*$'))").message(
+        "must have names that environment variables can have: letters, digits, `_`, `.` and `-`, no digit first",
+    )
+}
+
+/// What a container asks for is not more than what it may use.
+pub fn requests_within_limits() -> Rule {
+    Rule::new(concat!(
+        "!has(self.limits) || !has(self.requests) || self.requests.all(name, !(name in self.limits)",
+        // what is no quantity is refused where it stands
+        " || !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name]))",
+        " || !quantity(string(self.requests[name])).isGreaterThan(quantity(string(self.limits[name]))))",
+    ))
+    .message("must not ask for more than limits allow: raise the limit or lower the request")
+    .field_path(".requests")
+}
+
+/// The model's name also names a Service and what belongs to it.
+pub fn model_name() -> Rule {
+    Rule::new(r"size(self.metadata.name) <= 52 && self.metadata.name.matches(r'^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message(
+            "metadata.name becomes the name of a Service: at most 52 lower-case letters, digits and dashes, beginning with a letter",
+        )
+}
+
+/// A name that other fields refer to.
+pub fn local_name() -> Rule {
+    Rule::new(r"self.matches(r'^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message(
+        "must be lower-case letters, digits, dashes and dots, beginning and ending with a letter or digit",
+    )
+}
+
+/// The name of another Kubernetes object.
+pub fn object_name() -> Rule {
+    Rule::new(r"self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')")
+        .message("must be the name of an object: lower-case letters, digits, dashes and dots")
+}
+
+/// The private half must never be sent here; saying so beats "no public key".
+pub fn key_is_not_private() -> Rule {
+    Rule::new("!self.contains('PRIVATE KEY-----')").message(
+        "must not be a private key: keep that secret, make a new one since this one was sent, and write the public half here (openssl pkey -pubout)",
+    )
+}
+
+/// A key is PEM. Whether it can be used is said by the `TrustRoot`'s status: reading it is the operator's work.
+pub fn key_is_pem() -> Rule {
+    Rule::new(concat!(
+        "self.contains('PRIVATE KEY-----')",
+        " || (self.contains('-----BEGIN PUBLIC KEY-----') && self.contains('-----END PUBLIC KEY-----'))",
+    ))
+    .message(
+        "must be one public key as PEM, from -----BEGIN PUBLIC KEY----- to -----END PUBLIC KEY----- (of a certificate: openssl x509 -pubkey -noout)",
+    )
+}
+
+/// Every signer that counts is defined, so that a typing error does not become a signer nobody can be.
+pub fn signers_are_defined() -> Rule {
+    Rule::new("self.spec.model.signers.all(s, self.spec.signers.exists(d, d.name == s))")
+        .message(Message::Expression(
+            concat!(
+                "'names ' + self.spec.model.signers.filter(s, !self.spec.signers.exists(d, d.name == s))[0]",
+                " + ', which spec.signers does not define: define it there or correct the name'",
+            )
+            .to_owned(),
+        ))
+        .field_path(".spec.model.signers")
+}
+
+/// A threshold that can be reached.
+pub fn threshold_within_signers() -> Rule {
+    Rule::new("!has(self.threshold) || self.threshold <= size(self.signers)")
+        .message(
+            "must not be more than there are signers, since nothing could ever pass: lower it, or name more signers",
+        )
+        .field_path(".threshold")
+}
+
+/// A glob that can match `host/repository`.
+pub fn repository_globs() -> Rule {
+    Rule::new(r"self.all(glob, glob.matches(r'^[^/@\s]+(/[^/:@\s]+)+$') || glob == '**')").message(
+        "must be host/repository globs such as registry.example/models/*, without scheme, tag and digest",
+    )
+}
+
+/// `host/repository`, of which the operator made a verification.
+pub fn repository_name() -> Rule {
+    Rule::new(r"self.matches(r'^[^/@\s]+(/[^/:@\s]+)+$')")
+        .message("must be host/repository, without scheme, tag and digest")
+}
+
+/// The subject of a verdict never changes under it.
+pub fn spec_is_immutable() -> Rule {
+    Rule::new("self.spec == oldSelf.spec")
+        .message("cannot be changed: another artifact or other keys are another object")
+        .field_path(".spec")
+}
+
+/// The schema of a field that may be left out, with the field's own description: a bare `Option` would show the
+/// enumeration's.
+pub fn value<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    T::json_schema(generator)
+}
+
+/// Kubernetes' label selector, with the bounds and rules that its own schema leaves to the code behind it.
+pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "properties": {
+            "matchLabels": {
+                "description": "Labels the namespace must have, with these very values.",
+                "type": "object",
+                "maxProperties": 64,
+                "additionalProperties": {"type": "string", "maxLength": 63}
+            },
+            "matchExpressions": {
+                "description": "Expressions about labels; all of them must hold.",
+                "type": "array",
+                "maxItems": 64,
+                "items": {
+                    "type": "object",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": {
+                            "description": "The label.",
+                            "type": "string", "minLength": 1, "maxLength": 317
+                        },
+                        "operator": {
+                            "description": "`In` and `NotIn` compare with `values`; `Exists` and `DoesNotExist` do not.",
+                            "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]
+                        },
+                        "values": {
+                            "description": "What `In` and `NotIn` compare with.",
+                            "type": "array", "maxItems": 64, "items": {"type": "string", "maxLength": 63}
+                        }
+                    },
+                    "x-kubernetes-validations": [{
+                        "rule": "self.operator in ['In', 'NotIn'] == (has(self.values) && size(self.values) > 0)",
+                        "message": "are needed by In and NotIn, and not used by Exists and DoesNotExist",
+                        "fieldPath": ".values"
+                    }]
+                }
+            }
+        },
+        "x-kubernetes-map-type": "atomic"
+    })
+}
+
+/// A container's resources without device claims, which need a part of the pod that is not ours to set.
+pub fn resources(_: &mut SchemaGenerator) -> Schema {
+    let quantities = |description: &str| {
+        json_schema!({
+            "description": description,
+            "type": "object",
+            "maxProperties": 16,
+            "additionalProperties": {
+                "x-kubernetes-int-or-string": true,
+                "maxLength": 32,
+                "x-kubernetes-validations": [{
+                    "rule": "isQuantity(string(self)) && !quantity(string(self)).isLessThan(quantity('0'))",
+                    "message": "must be a quantity, such as 500m, 2 or 1.5Gi"
+                }]
+            }
+        })
+    };
+    json_schema!({
+        "type": "object",
+        "properties": {
+            "limits": quantities("The most the container may use, such as `memory: 1Gi`."),
+            "requests": quantities("What is set aside for the container. Left out: the same as the limits.")
+        }
+    })
+}
+
+/// Environment: bounded values, and no more than fit into an object.
+pub fn environment(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 128,
+        "additionalProperties": {"type": "string", "maxLength": 4096}
+    })
+}

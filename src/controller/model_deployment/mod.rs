@@ -1,0 +1,124 @@
+//! One model: gather what is, evaluate what policy says, plan what should be, apply it, write the status.
+//! The decision is [`policy::evaluate`]; here it is only asked and carried out.
+
+mod gather;
+mod plan;
+mod serving;
+mod status;
+mod workload;
+
+use std::sync::Arc;
+
+use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Service, ServiceAccount},
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    runtime::{controller::Action, controller::Controller, reflector::ObjectRef, watcher},
+};
+
+use crate::{
+    api::{
+        FIELD_MANAGER, MODEL_LABEL,
+        v1alpha1::{ArtifactVerification, ModelDeployment, ModelDeploymentStatus},
+    },
+    cluster::{Applied, patch_status},
+};
+
+use super::{Context, Error, error_policy};
+use gather::gather;
+pub use gather::Snapshot;
+pub use plan::{Desired, Judgement, Plan, Request, Workload, plan, verification_name};
+pub use serving::{PodFailure, Rollout, RunningModel, rollout};
+pub use status::{Outcome, notes, status};
+
+/// Runs until `stop` resolves.
+#[expect(clippy::disallowed_types, reason = "starts the watches")]
+pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+    let ours = || watcher::Config::default().labels(MODEL_LABEL);
+    Controller::new(Api::<ModelDeployment>::all(client.clone()), watcher::Config::default())
+        .with_config(context.controller_config())
+        .owns(Api::<Deployment>::all(client.clone()), ours())
+        .owns(Api::<Service>::all(client.clone()), ours())
+        .owns(Api::<ServiceAccount>::all(client.clone()), ours())
+        .owns(Api::<ArtifactVerification>::all(client.clone()), watcher::Config::default())
+        .watches(Api::<Pod>::all(client), ours(), |pod: Pod| {
+            let name = pod.labels().get(MODEL_LABEL)?;
+            Some(ObjectRef::new(name).within(&pod.namespace()?))
+        })
+        .reconcile_all_on(context.world.changes())
+        .graceful_shutdown_on(stop)
+        .run(reconcile, error_policy, context)
+        .for_each(|_| futures::future::ready(()))
+        .boxed()
+        .await;
+}
+
+/// One look at one model. Reads, decides, writes, reports.
+async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result<Action, Error> {
+    if model.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let now = context.now();
+    let snapshot = gather(&context, &model).await?;
+    let plan = plan(&model, &snapshot, &context.world.current(), &context.settings, now);
+    let outcome = carry_out(&context, &model, &snapshot, &plan).await?;
+    let new = status(&model, &plan, &outcome, now);
+    // What the tag was resolved to is another manager's part of the status.
+    let old = model.status.clone().map(|old| ModelDeploymentStatus { resolved: None, ..old });
+    let api: Api<ModelDeployment> = context.api(&model.namespace().unwrap_or_default());
+    if patch_status(&api, &*model, FIELD_MANAGER, old.as_ref(), &new).await? {
+        for note in notes(old.as_ref(), &new) {
+            context.publish(&*model, note).await;
+        }
+    }
+    context.metrics.succeeded("ModelDeployment");
+    Ok(Action::await_change())
+}
+
+/// Brings the objects to the plan. The account comes first: pods must never run under somebody else's.
+async fn carry_out(
+    context: &Context,
+    model: &ModelDeployment,
+    snapshot: &Snapshot,
+    plan: &Plan,
+) -> Result<Outcome, Error> {
+    let (uid, namespace) = (model.uid().unwrap_or_default(), model.namespace().unwrap_or_default());
+    let Desired { verifications, obsolete, workload } = plan.desired.clone();
+    let api = context.api::<ArtifactVerification>(&namespace);
+    for verification in verifications {
+        let there = snapshot.verifications.iter().find(|there| there.name_any() == verification.name_any());
+        // The specification is immutable and names itself by its hash: what is there is as planned.
+        if there.is_none() {
+            let name = verification.name_any();
+            let foreign = context.applier.read(&api, &name).await?;
+            if context.applier.apply(&api, foreign.as_ref(), &uid, verification).await? == Applied::NameTaken {
+                let name_taken = Some(format!("ArtifactVerification {name}"));
+                return Ok(Outcome { name_taken, rollout: plan.rollout.clone() });
+            }
+        }
+    }
+    for verification in obsolete {
+        context.applier.delete(&api, &verification).await?;
+    }
+    let Some(Workload { service_account, service, deployment }) = workload else {
+        return Ok(Outcome { name_taken: None, rollout: plan.rollout.clone() });
+    };
+    let taken = |kind: &str| Outcome { name_taken: Some(format!("{kind} {}", model.name_any())), rollout: plan.rollout.clone() };
+    let accounts = context.api::<ServiceAccount>(&namespace);
+    if let Applied::NameTaken =
+        context.applier.apply(&accounts, snapshot.service_account.as_ref(), &uid, service_account).await?
+    {
+        return Ok(taken("ServiceAccount"));
+    }
+    let services = context.api::<Service>(&namespace);
+    if let Applied::NameTaken = context.applier.apply(&services, snapshot.service.as_ref(), &uid, service).await? {
+        return Ok(taken("Service"));
+    }
+    let deployments = context.api::<Deployment>(&namespace);
+    let applied = context.applier.apply(&deployments, snapshot.deployment.as_ref(), &uid, deployment).await?;
+    let Applied::Done(deployment) = applied else { return Ok(taken("Deployment")) };
+    Ok(Outcome { name_taken: None, rollout: rollout(Some(&deployment), &snapshot.pods) })
+}

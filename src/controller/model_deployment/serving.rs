@@ -1,0 +1,137 @@
+//! What a Deployment's template says it runs, how far its rollout is, and why its pods do not come up.
+//! Pure: it reads objects that were gathered.
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ContainerStatus, Pod, PodSpec},
+};
+use serde::Deserialize;
+
+use crate::evidence::{Digest, Reference};
+
+use super::plan::{CREDENTIALS_VOLUME, FETCH_CONTAINER};
+
+/// The model a pod template runs, read from the arguments of its fetch container: the one thing that decides it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningModel {
+    /// The pinned reference.
+    pub reference: Reference,
+    /// Its digest.
+    pub digest: Digest,
+    /// Bytes the volume was sized for.
+    pub size: u64,
+    /// The pull secret mounted into the fetch container.
+    pub pull_secret: Option<String>,
+}
+
+/// How far a Deployment is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// What its template runs.
+    pub template: Option<RunningModel>,
+    /// Every wanted pod runs the template and is available, and there is at least one.
+    pub complete: bool,
+    /// Pods that are available, of any template.
+    pub available: i32,
+    /// Pods there are.
+    pub replicas: i32,
+    /// Pods that are wanted.
+    pub wanted: i32,
+    /// Why the newest pod of the template does not come up.
+    pub failure: Option<PodFailure>,
+}
+
+/// Why a pod does not come up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodFailure {
+    /// A stable code: what `probity fetch` reported, or `FetchFailed`, `ServerFailed`.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// Reads how far the Deployment is.
+pub fn rollout(deployment: Option<&Deployment>, pods: &[Pod]) -> Rollout {
+    let Some(deployment) = deployment else { return Rollout::default() };
+    let spec = deployment.spec.as_ref();
+    let status = deployment.status.clone().unwrap_or_default();
+    let template = spec.and_then(|spec| spec.template.spec.as_ref()).and_then(running_model);
+    let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    let (replicas, available) = (status.replicas.unwrap_or(0), status.available_replicas.unwrap_or(0));
+    let updated = status.updated_replicas.unwrap_or(0);
+    let seen = status.observed_generation >= deployment.metadata.generation;
+    let complete = seen && wanted > 0 && updated == wanted && replicas == updated && available >= wanted;
+    let failure = if complete { None } else { template.as_ref().and_then(|model| failure(model, pods)) };
+    Rollout { template, complete, available, replicas, wanted, failure }
+}
+
+fn running_model(pod: &PodSpec) -> Option<RunningModel> {
+    let fetch = pod.init_containers.as_ref()?.iter().find(|container| container.name == FETCH_CONTAINER)?;
+    let args = fetch.args.as_ref()?;
+    let value = |flag: &str| args.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1].as_str());
+    let reference: Reference = value("--reference")?.parse().ok()?;
+    let pull_secret = pod
+        .volumes
+        .iter()
+        .flatten()
+        .find(|volume| volume.name == CREDENTIALS_VOLUME)
+        .and_then(|volume| volume.secret.as_ref()?.secret_name.clone());
+    Some(RunningModel {
+        digest: reference.digest()?,
+        reference,
+        size: value("--max-bytes")?.parse().ok()?,
+        pull_secret,
+    })
+}
+
+/// What `probity fetch` leaves in the termination message.
+#[derive(Deserialize)]
+struct FetchReport {
+    reason: String,
+    message: String,
+}
+
+fn failure(model: &RunningModel, pods: &[Pod]) -> Option<PodFailure> {
+    let newest = pods
+        .iter()
+        .filter(|pod| pod.spec.as_ref().and_then(running_model).is_some_and(|running| running.digest == model.digest))
+        .max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
+    let status = newest.status.as_ref()?;
+    let fetch = status.init_container_statuses.iter().flatten().find(|status| status.name == FETCH_CONTAINER);
+    if let Some(failure) = fetch.and_then(fetch_failure) {
+        return Some(failure);
+    }
+    let server = status.container_statuses.iter().flatten().find_map(waiting);
+    server.map(|message| PodFailure {
+        reason: "ServerFailed".into(),
+        message: format!("the server does not start: {message}; see `kubectl logs` and `kubectl describe` of pod {}", newest.metadata.name.as_deref().unwrap_or_default()),
+    })
+}
+
+fn fetch_failure(status: &ContainerStatus) -> Option<PodFailure> {
+    let ended = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
+        state.as_ref().and_then(|state| state.terminated.clone()).filter(|ended| ended.exit_code != 0)
+    };
+    if let Some(ended) = ended(&status.state).or_else(|| ended(&status.last_state)) {
+        let report = ended.message.as_deref().and_then(|text| serde_json::from_str::<FetchReport>(text.trim()).ok());
+        return Some(match report {
+            Some(report) => PodFailure { reason: report.reason, message: report.message },
+            None => PodFailure {
+                reason: "FetchFailed".into(),
+                message: format!("fetching the model ended with exit code {}; it is tried again", ended.exit_code),
+            },
+        });
+    }
+    let message = waiting(status)?;
+    Some(PodFailure { reason: "FetchFailed".into(), message: format!("fetching the model cannot start: {message}") })
+}
+
+/// Why a container waits, when it is not simply being created.
+fn waiting(status: &ContainerStatus) -> Option<String> {
+    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().filter(|reason| !matches!(*reason, "PodInitializing" | "ContainerCreating"))?;
+    Some(match &waiting.message {
+        Some(message) => format!("{reason}: {message}"),
+        None => reason.to_owned(),
+    })
+}

@@ -1,0 +1,311 @@
+//! The truth about a model, as its status says it: what serves, what was asked for, and the one sentence that matters.
+//! Pure: computed from the plan and from what was applied.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+
+use crate::{
+    api::{
+        MODEL_LABEL,
+        v1alpha1::{CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, ServingSigner},
+    },
+    evidence::{Digest, Reference, Verdict},
+    policy::{Evidence, Verification},
+};
+
+use super::{
+    super::{
+        Note,
+        condition::{State, Wanted, conditions, find},
+    },
+    plan::{Judgement, Plan, Request},
+    serving::Rollout,
+};
+
+/// What became of the planned objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The first object whose name somebody else has, as `Kind name`.
+    pub name_taken: Option<String>,
+    /// How far the Deployment is after applying.
+    pub rollout: Rollout,
+}
+
+/// What stands in the way of serving what was asked for, or that nothing does.
+struct Summary {
+    state: State,
+    reason: String,
+    message: String,
+    /// Nothing will change until somebody acts.
+    stalled: bool,
+}
+
+impl Summary {
+    fn no(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { state: State::False, reason: reason.into(), message: message.into(), stalled: true }
+    }
+
+    fn not_yet(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { state: State::False, reason: reason.into(), message: message.into(), stalled: false }
+    }
+}
+
+/// The status after one look.
+pub fn status(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timestamp) -> ModelDeploymentStatus {
+    let old = model.status.as_ref();
+    let serving = serving(model, plan, outcome, now);
+    let summary = summary(model, plan, outcome, serving.as_ref());
+    let generation = model.metadata.generation;
+    let wanted = wanted_conditions(plan, outcome, &summary);
+    ModelDeploymentStatus {
+        observed_generation: generation,
+        resolved: None,
+        candidate: candidate(model, plan, serving.as_ref(), &summary),
+        serving,
+        replicas: Some(outcome.rollout.replicas),
+        selector: Some(format!("{MODEL_LABEL}={}", model.name_any())),
+        conditions: Some(conditions(old.and_then(|old| old.conditions.as_deref()), wanted, generation, now)),
+        findings: plan.requested.as_ref().map(|judged| judged.decision.shown().to_vec()),
+    }
+}
+
+/// What serves: the digest whose rollout completed last. Whether its pods are available just now is another condition.
+fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timestamp) -> Option<ServingModel> {
+    let old = model.status.as_ref().and_then(|status| status.serving.as_ref());
+    // Without a Deployment of ours nothing serves, whatever the status remembers.
+    let running = outcome.rollout.template.as_ref()?;
+    if !outcome.rollout.complete {
+        return old.cloned();
+    }
+    let old = old.filter(|old| old.digest == running.digest);
+    // What was asked for says more than the pinned reference in the template: it has the tag.
+    let asked = match &plan.request {
+        Request::Known { reference, digest } if *digest == running.digest => Some(reference),
+        _ => None,
+    };
+    let remembered = || old.and_then(|old| old.reference.parse().ok());
+    let reference = asked.cloned().or_else(remembered).unwrap_or_else(|| running.reference.clone());
+    let base = ServingModel {
+        digest: running.digest,
+        version: version(&reference, running.digest),
+        reference: reference.to_string(),
+        since: old.map_or(Time(now), |old| old.since.clone()),
+        size: i64::try_from(running.size).unwrap_or(i64::MAX),
+        files: old.map_or(0, |old| old.files),
+        signers: old.map_or(Vec::new(), |old| old.signers.clone()),
+        signed_by: old.map_or(String::new(), |old| old.signed_by.clone()),
+        verification: old.map_or(String::new(), |old| old.verification.clone()),
+    };
+    let judged = plan.requested.iter().chain(&plan.serving).find(|judged| judged.subject == running.digest);
+    let Some((judged, Evidence::Known(found))) = judged.map(|judged| (judged, &judged.evidence)) else {
+        // It serves, and what was found when it was admitted cannot be looked up just now: keep what is remembered.
+        return Some(base);
+    };
+    Some(ServingModel {
+        size: i64::try_from(found.size).unwrap_or(i64::MAX),
+        files: i32::try_from(found.files).unwrap_or(i32::MAX),
+        signers: judged.decision.signers.clone(),
+        signed_by: names(&judged.decision.signers),
+        verification: judged.verification.clone().unwrap_or_default(),
+        ..base
+    })
+}
+
+fn names(signers: &[ServingSigner]) -> String {
+    signers.iter().map(|signer| signer.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The tag and the first digits of the digest.
+fn version(reference: &Reference, digest: Digest) -> String {
+    match reference.tag() {
+        Some(tag) => format!("{tag}@{}", digest.short()),
+        None => digest.short(),
+    }
+}
+
+/// What was asked for, unless it is what serves.
+fn candidate(
+    model: &ModelDeployment,
+    plan: &Plan,
+    serving: Option<&ServingModel>,
+    summary: &Summary,
+) -> Option<CandidateModel> {
+    let asked = model.spec.model.source.oci.as_ref().map(|oci| oci.reference.clone()).unwrap_or_default();
+    let (digest, version) = match &plan.request {
+        Request::Known { digest, reference } => (Some(*digest), Some(version(reference, *digest))),
+        Request::Refused(_) | Request::Unresolved { .. } => (None, None),
+    };
+    if digest.is_some() && digest == serving.map(|serving| serving.digest) {
+        return None;
+    }
+    Some(CandidateModel { digest, version, reference: asked, reason: summary.reason.clone() })
+}
+
+fn summary(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, serving: Option<&ServingModel>) -> Summary {
+    let goes_on = |digest: Option<Digest>, message: &str| match serving {
+        Some(serving) if Some(serving.digest) == digest => {
+            format!("{message}; it serves already and goes on serving")
+        }
+        Some(serving) => format!("{message}; sha256:{}… serves on", serving.digest.short()),
+        None => message.to_owned(),
+    };
+    let (reference, digest) = match &plan.request {
+        Request::Refused(problem) => {
+            return Summary::no(problem.reason.as_str(), goes_on(None, &problem.to_string()));
+        }
+        Request::Unresolved { reference, failure: None } => {
+            return Summary::not_yet("Resolving", goes_on(None, &format!("{reference} is being looked up")));
+        }
+        Request::Unresolved { failure: Some(failure), .. } => {
+            let message = goes_on(None, &failure.message);
+            return Summary { stalled: !failure.is_transient(), ..Summary::no(failure.reason.as_str(), message) };
+        }
+        Request::Known { reference, digest } => (reference, *digest),
+    };
+    if let Some(name) = &outcome.name_taken {
+        let message = format!("{name} exists and is not this model's: rename the model, or remove it");
+        return Summary::no("NameTaken", message);
+    }
+    let Some(judged) = &plan.requested else { return Summary::not_yet("Resolving", "waiting") };
+    let decision = &judged.decision;
+    let reason = decision.reason().map_or("Verifying", crate::evidence::Reason::as_str);
+    match decision.verdict {
+        Verdict::Fail => Summary::no(reason, goes_on(Some(digest), decision.message())),
+        Verdict::Unknown | Verdict::Wait => Summary::not_yet(reason, goes_on(Some(digest), decision.message())),
+        Verdict::Pass => rolled_out(model, reference, digest, judged, outcome, serving),
+    }
+}
+
+/// The request was admitted: how far is it?
+fn rolled_out(
+    model: &ModelDeployment,
+    reference: &Reference,
+    digest: Digest,
+    judged: &Judgement,
+    outcome: &Outcome,
+    serving: Option<&ServingModel>,
+) -> Summary {
+    let rollout = &outcome.rollout;
+    let signers = names(&judged.decision.signers);
+    let what = format!("{} (sha256:{}…)", reference, digest.short());
+    if rollout.complete && rollout.template.as_ref().is_some_and(|template| template.digest == digest) {
+        let message = format!("{what} serves, signed by {signers}");
+        // A followed tag that cannot be looked at says so here: what serves is right, and may be old.
+        let stale = model.status.as_ref().and_then(|status| status.resolved.as_ref()).and_then(|resolved| resolved.message.as_ref());
+        let message = stale.map_or(message.clone(), |stale| format!("{message}; the tag could not be looked at again: {stale}"));
+        return Summary { state: State::True, reason: "Serving".into(), message, stalled: false };
+    }
+    if rollout.wanted == 0 && rollout.template.is_some() {
+        return Summary::not_yet("ScaledToZero", format!("{what} may serve, and no replicas are wanted"));
+    }
+    let before = serving.filter(|serving| serving.digest != digest).map_or(String::new(), |serving| {
+        format!("; sha256:{}… serves until then", serving.digest.short())
+    });
+    match &rollout.failure {
+        Some(failure) => Summary::not_yet(failure.reason.clone(), format!("{}{before}", failure.message)),
+        None => {
+            let progress = format!("{} of {} pods are available", rollout.available, rollout.wanted);
+            Summary::not_yet("RollingOut", format!("{what}, signed by {signers}, is rolling out: {progress}{before}"))
+        }
+    }
+}
+
+fn wanted_conditions(plan: &Plan, outcome: &Outcome, summary: &Summary) -> Vec<Wanted> {
+    let accepted = match (&plan.request, &outcome.name_taken) {
+        (Request::Refused(problem), _) => {
+            Wanted::new("Accepted", State::False, problem.reason.as_str(), problem.to_string())
+        }
+        (_, Some(_)) => Wanted::new("Accepted", State::False, "NameTaken", &summary.message),
+        _ => Wanted::new("Accepted", State::True, "Accepted", "the specification can be carried out"),
+    };
+    let mut wanted = vec![
+        accepted,
+        artifact_verified(plan, summary),
+        policy_satisfied(plan),
+        available(&outcome.rollout),
+        Wanted::new("Ready", summary.state, &summary.reason, &summary.message),
+    ];
+    if summary.state != State::True {
+        let kind = if summary.stalled { "Stalled" } else { "Reconciling" };
+        wanted.push(Wanted::new(kind, State::True, &summary.reason, &summary.message));
+    }
+    wanted
+}
+
+fn artifact_verified(plan: &Plan, summary: &Summary) -> Wanted {
+    const KIND: &str = "ArtifactVerified";
+    let Some(judged) = &plan.requested else {
+        return Wanted::new(KIND, State::Unknown, &summary.reason, &summary.message);
+    };
+    match &judged.evidence {
+        Evidence::Wait(message) => Wanted::new(KIND, State::Unknown, "Verifying", message),
+        Evidence::Unknown(failure) => Wanted::new(KIND, State::Unknown, failure.reason.as_str(), &failure.message),
+        Evidence::Known(Verification { failure: Some(failure), .. }) => {
+            // The policy's finding names the signer as the policy does; the verification only knows the key.
+            let of_policy = judged.decision.findings.iter().find(|finding| finding.reason == Some(failure.reason));
+            let message = of_policy.map_or(&failure.message, |finding| &finding.message);
+            Wanted::new(KIND, State::False, failure.reason.as_str(), message)
+        }
+        Evidence::Known(found) => {
+            let keys: Vec<_> = found.signers.iter().map(|signer| signer.key.as_str()).collect();
+            let message = format!("all {} files are what {} signed", found.files, keys.join(", "));
+            Wanted::new(KIND, State::True, "Verified", message)
+        }
+    }
+}
+
+fn policy_satisfied(plan: &Plan) -> Wanted {
+    const KIND: &str = "PolicySatisfied";
+    let Some(judged) = &plan.requested else {
+        return Wanted::new(KIND, State::Unknown, "Resolving", "what the reference names is not known yet");
+    };
+    let decision = &judged.decision;
+    let reason = decision.reason().map(crate::evidence::Reason::as_str);
+    let serving = plan.serving.as_ref().filter(|serving| serving.decision.verdict == Verdict::Fail);
+    let message = match serving {
+        Some(serving) => format!("{}; what serves does not satisfy it either: {}", decision.message(), serving.decision.message()),
+        None => decision.message().to_owned(),
+    };
+    match decision.verdict {
+        Verdict::Pass => Wanted::new(KIND, State::True, "Satisfied", "every policy that selects the namespace is satisfied"),
+        Verdict::Fail => Wanted::new(KIND, State::False, reason.unwrap_or("PolicyNotSatisfied"), message),
+        Verdict::Wait => Wanted::new(KIND, State::Unknown, reason.unwrap_or("Verifying"), message),
+        Verdict::Unknown => Wanted::new(KIND, State::Unknown, reason.unwrap_or("Unknown"), message),
+    }
+}
+
+fn available(rollout: &Rollout) -> Wanted {
+    const KIND: &str = "Available";
+    let message = format!("{} of {} pods are available", rollout.available, rollout.wanted);
+    match (&rollout.template, rollout.available) {
+        (None, _) => Wanted::new(KIND, State::False, "NotDeployed", "nothing was admitted yet, so nothing runs"),
+        (Some(_), 0) => Wanted::new(KIND, State::False, "NoPods", message),
+        (Some(_), _) => Wanted::new(KIND, State::True, "PodsAvailable", message),
+    }
+}
+
+/// The Events that tell what changed between two statuses.
+pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -> Vec<Note> {
+    let ready = |status: &ModelDeploymentStatus| find(status.conditions.as_deref(), "Ready").cloned();
+    let stalled = |status: &ModelDeploymentStatus| find(status.conditions.as_deref(), "Stalled").is_some();
+    let mut notes = Vec::new();
+    let served = old.and_then(|old| old.serving.as_ref()).map(|serving| serving.digest);
+    if let Some(serving) = new.serving.as_ref().filter(|serving| Some(serving.digest) != served) {
+        notes.push(Note {
+            warning: false,
+            reason: "Serving".into(),
+            action: "RollOut",
+            message: format!("{} serves now, signed by {}", serving.version, serving.signed_by),
+        });
+    }
+    let Some(now) = ready(new) else { return notes };
+    let before = old.and_then(ready);
+    let changed = before.is_none_or(|before| (before.reason, before.message) != (now.reason.clone(), now.message.clone()));
+    if stalled(new) && changed {
+        notes.push(Note { warning: true, reason: now.reason, action: "Refuse", message: now.message });
+    } else if changed && now.reason == "RollingOut" && old.and_then(ready).is_none_or(|before| before.reason != "RollingOut") {
+        notes.push(Note { warning: false, reason: now.reason, action: "RollOut", message: now.message });
+    }
+    notes
+}

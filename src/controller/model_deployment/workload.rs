@@ -1,0 +1,256 @@
+//! The objects that make one model serve: an account without rights, a Service, and a Deployment whose pods fetch exactly
+//! the pinned content before the server starts. Pure: it only builds.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::{
+            Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, KeyToPath,
+            LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
+            SeccompProfile, SecretVolumeSource, SecurityContext, Service, ServiceAccount, ServicePort, ServiceSpec,
+            TCPSocketAction, Volume, VolumeMount,
+        },
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity, apis::meta::v1::LabelSelector, util::intstr::IntOrString,
+    },
+};
+use kube::{ResourceExt as _, core::ObjectMeta};
+
+use crate::api::{
+    MODEL_LABEL,
+    v1alpha1::{ModelDeployment, Protocol, Server},
+};
+
+use super::{
+    super::Settings,
+    plan::{CREDENTIALS_VOLUME, FETCH_CONTAINER, Workload, child_meta},
+    serving::RunningModel,
+};
+
+/// Where the server finds the model when the specification does not say.
+const DEFAULT_MOUNT_PATH: &str = "/mnt/models";
+const MODEL_VOLUME: &str = "probity-model";
+const SCRATCH_VOLUME: &str = "probity-tmp";
+const FETCH_DIR: &str = "/model";
+const CREDENTIALS_DIR: &str = "/credentials";
+const PORT_NAME: &str = "http";
+/// The user of the pods: nobody's, so that an image that would run as root does not.
+const USER: i64 = 65532;
+/// What a volume gets beyond the model's bytes, for the file system's own bookkeeping.
+const VOLUME_SLACK: u64 = 16 << 20;
+
+/// The objects for this model, running this content.
+pub(super) fn workload(
+    model: &ModelDeployment,
+    runs: &RunningModel,
+    settings: &Settings,
+    replicas: Option<i32>,
+) -> Workload {
+    let meta = child_meta(model);
+    let selector = BTreeMap::from([(MODEL_LABEL.to_owned(), model.name_any())]);
+    let port = IntOrString::String(PORT_NAME.into());
+    Workload {
+        service_account: ServiceAccount {
+            metadata: meta.clone(),
+            automount_service_account_token: Some(false),
+            ..ServiceAccount::default()
+        },
+        service: Service {
+            metadata: meta.clone(),
+            spec: Some(ServiceSpec {
+                selector: Some(selector.clone()),
+                ports: Some(vec![ServicePort {
+                    name: Some(PORT_NAME.into()),
+                    port: model.spec.server.port.into(),
+                    protocol: Some("TCP".into()),
+                    target_port: Some(port),
+                    ..ServicePort::default()
+                }]),
+                ..ServiceSpec::default()
+            }),
+            status: None,
+        },
+        deployment: Deployment {
+            metadata: meta.clone(),
+            spec: Some(DeploymentSpec {
+                replicas,
+                revision_history_limit: Some(3),
+                selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
+                strategy: Some(DeploymentStrategy {
+                    type_: Some("RollingUpdate".into()),
+                    rolling_update: Some(RollingUpdateDeployment {
+                        // What serves goes only when what replaces it serves.
+                        max_unavailable: Some(IntOrString::Int(0)),
+                        max_surge: Some(IntOrString::Int(1)),
+                    }),
+                }),
+                template: PodTemplateSpec {
+                    metadata: Some(ObjectMeta { labels: meta.labels, ..ObjectMeta::default() }),
+                    spec: Some(pod(model, runs, settings)),
+                },
+                ..DeploymentSpec::default()
+            }),
+            status: None,
+        },
+    }
+}
+
+fn pod(model: &ModelDeployment, runs: &RunningModel, settings: &Settings) -> PodSpec {
+    let secret = runs.pull_secret.as_ref();
+    PodSpec {
+        service_account_name: Some(model.name_any()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        image_pull_secrets: secret.map(|name| vec![LocalObjectReference { name: name.clone() }]),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            // So that the volumes, which start out as root's, can be written.
+            fs_group: Some(USER),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+            ..PodSecurityContext::default()
+        }),
+        init_containers: Some(vec![fetch(runs, settings)]),
+        containers: vec![server(&model.spec.server, model.spec.model.mount_path.as_deref())],
+        volumes: Some(
+            [
+                Some(scratch(MODEL_VOLUME, runs.size.saturating_add(VOLUME_SLACK))),
+                Some(scratch(SCRATCH_VOLUME, 1 << 30)),
+                secret.map(|name| credentials(name)),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        ),
+        ..PodSpec::default()
+    }
+}
+
+/// The container that fetches the pinned content. All it may trust is in its arguments.
+fn fetch(runs: &RunningModel, settings: &Settings) -> Container {
+    let mut args = vec![
+        "fetch".to_owned(),
+        "--reference".into(),
+        runs.reference.to_string(),
+        "--dir".into(),
+        FETCH_DIR.into(),
+        "--max-bytes".into(),
+        runs.size.to_string(),
+    ];
+    args.extend(settings.hosts.arguments());
+    let mut mounts = vec![mount(MODEL_VOLUME, FETCH_DIR, false)];
+    if runs.pull_secret.is_some() {
+        args.extend(["--credentials-file".into(), format!("{CREDENTIALS_DIR}/config.json")]);
+        mounts.push(mount(CREDENTIALS_VOLUME, CREDENTIALS_DIR, true));
+    }
+    Container {
+        name: FETCH_CONTAINER.into(),
+        image: Some(settings.fetch_image.clone()),
+        args: Some(args),
+        volume_mounts: Some(mounts),
+        resources: Some(ResourceRequirements {
+            requests: Some(quantities(&[("cpu", "50m"), ("memory", "32Mi")])),
+            limits: Some(quantities(&[("memory", "128Mi")])),
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(restricted()),
+        ..Container::default()
+    }
+}
+
+fn server(server: &Server, mount_path: Option<&str>) -> Container {
+    let mut env: BTreeMap<_, _> = server.env.clone().unwrap_or_default();
+    // The root is read-only; what needs a home finds one that can be written.
+    env.entry("HOME".into()).or_insert_with(|| "/tmp".into());
+    Container {
+        name: "server".into(),
+        image: Some(server.image.clone()),
+        command: server.command.clone(),
+        args: server.args.clone(),
+        env: Some(env.into_iter().map(|(name, value)| EnvVar { name, value: Some(value), value_from: None }).collect()),
+        ports: Some(vec![ContainerPort {
+            name: Some(PORT_NAME.into()),
+            container_port: server.port.into(),
+            protocol: Some("TCP".into()),
+            ..ContainerPort::default()
+        }]),
+        readiness_probe: Some(readiness(server.protocol)),
+        resources: server.resources.clone(),
+        security_context: Some(restricted()),
+        volume_mounts: Some(vec![
+            mount(MODEL_VOLUME, mount_path.unwrap_or(DEFAULT_MOUNT_PATH), true),
+            mount(SCRATCH_VOLUME, "/tmp", false),
+        ]),
+        ..Container::default()
+    }
+}
+
+fn readiness(protocol: Protocol) -> Probe {
+    let port = IntOrString::String(PORT_NAME.into());
+    let get = |path: &str| HTTPGetAction { path: Some(path.into()), port: port.clone(), ..HTTPGetAction::default() };
+    let (http_get, tcp_socket) = match protocol {
+        Protocol::OpenInference => (Some(get("/v2/health/ready")), None),
+        Protocol::OpenAI => (Some(get("/health")), None),
+        Protocol::Http => (None, Some(TCPSocketAction { port: port.clone(), host: None })),
+    };
+    Probe {
+        http_get,
+        tcp_socket,
+        period_seconds: Some(2),
+        timeout_seconds: Some(2),
+        failure_threshold: Some(3),
+        ..Probe::default()
+    }
+}
+
+/// What Pod Security's `restricted` asks for, and a read-only root.
+fn restricted() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+        ..SecurityContext::default()
+    }
+}
+
+fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: volume.into(),
+        mount_path: path.into(),
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    }
+}
+
+fn scratch(name: &str, bytes: u64) -> Volume {
+    Volume {
+        name: name.into(),
+        empty_dir: Some(EmptyDirVolumeSource { medium: None, size_limit: Some(Quantity(bytes.to_string())) }),
+        ..Volume::default()
+    }
+}
+
+fn credentials(secret: &str) -> Volume {
+    Volume {
+        name: CREDENTIALS_VOLUME.into(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.into()),
+            items: Some(vec![KeyToPath {
+                key: ".dockerconfigjson".into(),
+                path: "config.json".into(),
+                mode: None,
+            }]),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
+    pairs.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect()
+}

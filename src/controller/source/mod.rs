@@ -1,0 +1,89 @@
+//! Resolves what a model's reference names and pins it in the status; with `Follow` it looks again every interval.
+//! Registries are slow, so this is a controller of its own: the model's reconciler only ever waits for what it writes.
+
+mod plan;
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use kube::{
+    Api, Client, ResourceExt as _,
+    runtime::{controller::Action, controller::Controller, watcher},
+};
+
+use crate::{
+    api::{
+        RESOLVER_FIELD_MANAGER,
+        v1alpha1::{ModelDeployment, ModelDeploymentStatus, OciSource, ResolvedSource},
+    },
+    artifact::oci::RegistryError,
+    cluster::patch_status,
+    evidence::{Digest, Reference},
+    policy::accept,
+};
+
+use super::{Context, Error, error_policy};
+pub use plan::source_hash;
+use plan::{Look, interval, look, resolved};
+
+/// Runs until `stop` resolves.
+#[expect(clippy::disallowed_types, reason = "starts the watches")]
+pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+    Controller::new(Api::<ModelDeployment>::all(client), watcher::Config::default())
+        .with_config(context.controller_config())
+        .graceful_shutdown_on(stop)
+        .run(reconcile, error_policy, context)
+        .for_each(|_| futures::future::ready(()))
+        .await;
+}
+
+async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result<Action, Error> {
+    let (uid, namespace) = (model.uid().unwrap_or_default(), model.namespace().unwrap_or_default());
+    // What is not accepted, or names its digest itself, needs no registry.
+    let (Ok(reference), Some(source)) = (accept(&model.spec), &model.spec.model.source.oci) else {
+        return Ok(Action::await_change());
+    };
+    if reference.digest().is_some() {
+        return Ok(Action::await_change());
+    }
+    let hash = source_hash(source);
+    let key = format!("source/{uid}/{hash}");
+    let old = model.status.as_ref().and_then(|status| status.resolved.as_ref());
+    match look(source, hash, old, context.retry.left(&key)) {
+        Look::Never => return Ok(Action::await_change()),
+        Look::In(pause) => return Ok(Action::requeue(pause)),
+        Look::Now => {}
+    }
+    let answer = ask(&context, &namespace, source, &reference).await;
+    let new = resolved(hash, old, answer.as_ref().copied().map_err(|error| &error.failure));
+    // Pauses are set before the write: the status wakes this very reconciler, and that is no reason to ask again.
+    let pause = match &answer {
+        Ok(_) => {
+            context.retry.succeeded(&key, interval(source));
+            interval(source)
+        }
+        Err(error) => {
+            let pause = context.retry.failed(&key, error.retry_after);
+            tracing::info!(%namespace, model = model.name_any(), reason = %error.failure.reason, ?pause, "cannot resolve the reference");
+            pause
+        }
+    };
+    let of = |resolved: Option<&ResolvedSource>| ModelDeploymentStatus { resolved: resolved.cloned(), ..Default::default() };
+    let api: Api<ModelDeployment> = context.api(&namespace);
+    patch_status(&api, &*model, RESOLVER_FIELD_MANAGER, Some(&of(old)), &of(Some(&new))).await?;
+    context.metrics.succeeded("Source");
+    Ok(match look(source, hash, Some(&new), Some(pause)) {
+        Look::In(pause) => Action::requeue(pause),
+        Look::Never | Look::Now => Action::await_change(),
+    })
+}
+
+async fn ask(
+    context: &Context,
+    namespace: &str,
+    source: &OciSource,
+    reference: &Reference,
+) -> Result<Digest, RegistryError> {
+    let registry = context.registry(namespace, source.pull_secret.as_deref()).await.map_err(RegistryError::from)?;
+    registry.resolve(reference).await
+}

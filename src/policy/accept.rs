@@ -1,0 +1,243 @@
+//! Does a `ModelDeployment` make sense by itself, before anything is read or decided?
+//! The same shapes as the schema's own rules, which files that never met an API server have not passed.
+
+use crate::{
+    api::v1alpha1::{ModelDeploymentSpec, OciSource, Server, UpdateMode},
+    evidence::{Digest, Reason, Reference},
+    policy::Problem,
+};
+
+/// The longest name whose derived objects still have valid names.
+const MAX_NAME: usize = 52;
+
+/// Where the model comes from, if the specification makes sense.
+///
+/// # Errors
+/// The first field that does not, and what to write instead.
+pub fn accept(spec: &ModelDeploymentSpec) -> Result<Reference, Problem> {
+    let source = spec.model.source.oci.as_ref();
+    let source =
+        source.ok_or_else(|| invalid("spec.model.source", "exactly one source is needed: set oci"))?;
+    let reference = accept_source(source)?;
+    if let Some(path) = &spec.model.mount_path {
+        accept_mount_path(path)?;
+    }
+    accept_server(&spec.server)?;
+    Ok(reference)
+}
+
+/// Checks the name, from which the names of the objects made for the model are derived.
+///
+/// # Errors
+/// `metadata.name`, and what to write instead.
+pub fn accept_name(name: &str) -> Result<(), Problem> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let fits = name.len() <= MAX_NAME
+        && name.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
+        && name.bytes().last().is_some_and(|b| b != b'-')
+        && name.bytes().all(inner);
+    if fits {
+        return Ok(());
+    }
+    let message = format!(
+        "`{name}` cannot be the name of a Service: at most {MAX_NAME} lower-case letters, digits and dashes, beginning with a letter and not ending in a dash"
+    );
+    Err(invalid("metadata.name", message))
+}
+
+fn invalid(field: &str, message: impl Into<String>) -> Problem {
+    Problem::new(Reason::SpecInvalid, field, message)
+}
+
+fn accept_source(source: &OciSource) -> Result<Reference, Problem> {
+    let field = "spec.model.source.oci.reference";
+    let reference: Reference =
+        source
+            .reference
+            .parse()
+            .map_err(|error: crate::evidence::ReferenceError| {
+                Problem::new(Reason::MalformedReference, field, error.to_string())
+            })?;
+    let follow = source.update == Some(UpdateMode::Follow);
+    if follow && reference.digest().is_some() {
+        let message = "Follow looks at a tag, and the reference has a digest, which never moves: leave out the digest, or update";
+        return Err(invalid("spec.model.source.oci.update", message));
+    }
+    if let Some(seconds) = source.interval_seconds {
+        let field = "spec.model.source.oci.intervalSeconds";
+        if !(5..=86_400).contains(&seconds) {
+            return Err(invalid(field, format!("{seconds} is not between 5 and 86400")));
+        }
+        if !follow {
+            return Err(invalid(field, "is only for a followed tag: set update to Follow, or leave intervalSeconds out"));
+        }
+    }
+    if source.pull_secret.as_deref().is_some_and(|name| !is_object_name(name)) {
+        let message = "is not the name of a Secret: lower-case letters, digits, dashes and dots";
+        return Err(invalid("spec.model.source.oci.pullSecret", message));
+    }
+    Ok(reference)
+}
+
+fn accept_mount_path(path: &str) -> Result<(), Problem> {
+    let field = "spec.model.mountPath";
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let part = |part: &str| {
+        part.bytes().next().is_some_and(word) && part.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+    };
+    let parts = path
+        .strip_prefix('/')
+        .is_some_and(|rest| rest.split('/').all(part));
+    if !parts || path.len() > 256 {
+        return Err(invalid(
+            field,
+            format!("`{path}` is not an absolute path of plain folder names: write one like /mnt/models"),
+        ));
+    }
+    if is_of_the_system(path) {
+        let message = format!("{path} belongs to the system: choose a folder of its own, like /mnt/models");
+        return Err(invalid(field, message));
+    }
+    Ok(())
+}
+
+/// Folders a server needs to run: to mount over one, or into one, would change the server.
+fn is_of_the_system(path: &str) -> bool {
+    const WHOLE: [&str; 13] = [
+        "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/tmp", "/usr",
+    ];
+    let within =
+        |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    WHOLE.into_iter().any(within) || within("/var/run") || ["/home", "/root", "/var"].contains(&path)
+}
+
+fn is_object_name(name: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    name.len() <= 253
+        && name.split('.').all(|part| {
+            part.bytes().next().is_some_and(word)
+                && part.bytes().last().is_some_and(word)
+                && part.bytes().all(|b| word(b) || b == b'-')
+        })
+}
+
+fn accept_server(server: &Server) -> Result<(), Problem> {
+    let named = |name: &str| {
+        name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'[')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/[]-".contains(&b))
+            && !name.contains("://")
+    };
+    let pinned = |(name, digest): (&str, &str)| named(name) && digest.parse::<Digest>().is_ok();
+    if !server.image.split_once('@').is_some_and(pinned) {
+        let message =
+            format!("`{}` must be host/repository@sha256:… (a tag can change under a running model)", server.image);
+        return Err(invalid("spec.server.image", message));
+    }
+    if server.port == 0 {
+        return Err(invalid(
+            "spec.server.port",
+            "0 is no port: write the one the server listens on, 1 to 65535",
+        ));
+    }
+    if let Some(replicas) = server.replicas
+        && !(0..=1000).contains(&replicas)
+    {
+        return Err(invalid(
+            "spec.server.replicas",
+            format!("{replicas} is not between 0 and 1000"),
+        ));
+    }
+    for name in server.env.iter().flat_map(|env| env.keys()) {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.bytes().all(inner) {
+            let message = format!(
+                "no environment variable can be named `{name}`: letters, digits, `_`, `.` and `-`, no digit first"
+            );
+            return Err(invalid("spec.server.env", message));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use test_case::test_case;
+
+    use super::*;
+
+    const DIGEST: &str = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+    fn with(pointer: &str, value: Value) -> Result<Reference, Problem> {
+        let mut spec = json!({
+            "model": {
+                "source": {"oci": {"reference": "registry.example/models/digits:1", "update": "Follow", "intervalSeconds": 60, "pullSecret": "s"}},
+                "mountPath": "/mnt/models",
+            },
+            "server": {"image": format!("registry.example/server@{DIGEST}"), "protocol": "HTTP", "port": 8080, "replicas": 1, "env": {"A_1": "b"}},
+        });
+        if !pointer.is_empty() {
+            *spec.pointer_mut(pointer).unwrap() = value;
+        }
+        accept(&serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn gives_where_the_model_comes_from() {
+        assert_eq!(
+            with("", Value::Null).unwrap().to_string(),
+            "registry.example/models/digits:1"
+        );
+    }
+
+    #[test_case("/model/source", json!({}), "spec.model.source", "exactly one source"; "no source")]
+    #[test_case("/model/source/oci/reference", json!("registry.example/digits"), "spec.model.source.oci.reference", "neither tag nor digest"; "no tag")]
+    #[test_case("/model/source/oci/reference", json!("https://registry.example/digits:1"), "spec.model.source.oci.reference", "scheme"; "scheme")]
+    #[test_case("/model/source/oci", json!({"reference": format!("registry.example/digits@{DIGEST}"), "update": "Follow"}), "spec.model.source.oci.update", "never moves"; "a digest cannot be followed")]
+    #[test_case("/model/source/oci", json!({"reference": format!("registry.example/digits:1@{DIGEST}"), "update": "Follow"}), "spec.model.source.oci.update", "never moves"; "nor a tag with a digest")]
+    #[test_case("/model/source/oci/intervalSeconds", json!(1), "spec.model.source.oci.intervalSeconds", "between 5 and 86400"; "too often")]
+    #[test_case("/model/source/oci/update", json!("Pinned"), "spec.model.source.oci.intervalSeconds", "set update to Follow"; "an interval for nothing")]
+    #[test_case("/model/source/oci/pullSecret", json!(""), "spec.model.source.oci.pullSecret", "name of a Secret"; "empty secret")]
+    #[test_case("/model/source/oci/pullSecret", json!("Reg_Cred"), "spec.model.source.oci.pullSecret", "name of a Secret"; "no name of a secret")]
+    #[test_case("/model/mountPath", json!("/usr/lib/x"), "spec.model.mountPath", "belongs to the system"; "in a system folder")]
+    #[test_case("/server/env", json!({"1A": "b"}), "spec.server.env", "`1A`"; "an environment variable that cannot be")]
+    #[test_case("/server/image", json!(format!("https://registry.example/server@{DIGEST}")), "spec.server.image", "@sha256:"; "image with a scheme")]
+    #[test_case("/model/mountPath", json!("models"), "spec.model.mountPath", "absolute"; "relative path")]
+    #[test_case("/model/mountPath", json!("/mnt/../etc"), "spec.model.mountPath", "plain folder names"; "climbing path")]
+    #[test_case("/model/mountPath", json!("/"), "spec.model.mountPath", "plain folder names"; "root")]
+    #[test_case("/model/mountPath", json!("/mnt/"), "spec.model.mountPath", "plain folder names"; "trailing slash")]
+    #[test_case("/model/mountPath", json!("/etc"), "spec.model.mountPath", "belongs to the system"; "system folder")]
+    #[test_case("/server/image", json!("registry.example/server:1"), "spec.server.image", "@sha256:"; "image by tag")]
+    #[test_case("/server/image", json!(format!("@{DIGEST}")), "spec.server.image", "@sha256:"; "image without a name")]
+    #[test_case("/server/port", json!(0), "spec.server.port", "1 to 65535"; "port zero")]
+    #[test_case("/server/replicas", json!(-1), "spec.server.replicas", "between 0 and 1000"; "negative replicas")]
+    fn refuses(pointer: &str, value: Value, field: &str, words: &str) {
+        let problem = with(pointer, value).unwrap_err();
+        assert_eq!(problem.field, field);
+        assert!(problem.message.contains(words), "{problem}");
+    }
+
+    #[test_case("/mnt/models" => true)]
+    #[test_case("/var/models" => true)]
+    #[test_case("/srv" => true)]
+    #[test_case("/libs" => true)]
+    #[test_case("/lib" => false)]
+    #[test_case("/var" => false)]
+    fn mount_paths(path: &str) -> bool {
+        with("/model/mountPath", json!(path)).is_ok()
+    }
+
+    #[test_case("digits" => true)]
+    #[test_case("d" => true)]
+    #[test_case("digits-2" => true)]
+    #[test_case("" => false)]
+    #[test_case("2digits" => false)]
+    #[test_case("digits-" => false)]
+    #[test_case("Digits" => false)]
+    #[test_case("a.b" => false)]
+    #[test_case(&"a".repeat(52) => true; "52 letters")]
+    #[test_case(&"a".repeat(53) => false; "53 letters")]
+    fn names(name: &str) -> bool {
+        accept_name(name).is_ok()
+    }
+}

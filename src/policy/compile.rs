@@ -1,0 +1,317 @@
+//! From a policy as it is written to rules that can be applied.
+//! Nothing is dropped in silence: what cannot be compiled is a problem that names the field, and denies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    NamespaceSelector, Problem, Rules, SignerRule, checks::repositories::Repositories, trust::TrustRoots,
+};
+use crate::{
+    api::v1alpha1::{ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, SignerDefinition},
+    evidence::{Effect, Reason},
+};
+
+/// Compiles a policy against the trust roots there are.
+///
+/// A policy with a problem of its own (a selector, glob, threshold or signer's name that makes no sense) denies wherever
+/// it selects. A signer without a usable key cannot sign; a policy none of whose signers can sign denies as well.
+pub fn compile(policy: &ClusterDeploymentPolicy, trust: &TrustRoots) -> Rules {
+    let spec = &policy.spec;
+    let (namespaces, mut problems) = NamespaceSelector::compile(&spec.namespace_selector);
+    let signers = signers(spec, trust, &mut problems);
+    let threshold = threshold(spec, &mut problems);
+    let repositories = spec.model.repositories.as_deref().map(|globs| {
+        let (repositories, found) = Repositories::compile(globs);
+        problems.extend(found);
+        repositories
+    });
+    let mut revoked = BTreeMap::new();
+    for revocation in spec.model.revoked.iter().flatten() {
+        revoked
+            .entry(revocation.digest)
+            .or_insert_with(|| revocation.reason.clone());
+    }
+    Rules {
+        policy: format!(
+            "ClusterDeploymentPolicy/{}",
+            policy.metadata.name.as_deref().unwrap_or("(unnamed)")
+        ),
+        uid: policy.metadata.uid.clone(),
+        generation: policy.metadata.generation,
+        namespaces,
+        effect: spec.effect.unwrap_or(Effect::Enforce),
+        signers,
+        threshold,
+        repositories,
+        revoked,
+        problems,
+    }
+}
+
+fn invalid(field: impl Into<String>, message: impl Into<String>) -> Problem {
+    Problem::new(Reason::PolicyInvalid, field, message)
+}
+
+fn threshold(spec: &ClusterDeploymentPolicySpec, problems: &mut Vec<Problem>) -> usize {
+    let threshold = usize::try_from(spec.model.threshold.unwrap_or(1)).unwrap_or(usize::MAX);
+    if threshold == 0 {
+        problems.push(invalid(
+            "spec.model.threshold",
+            "0 signatures would admit anything: write 1 or more",
+        ));
+    } else if threshold > spec.model.signers.len() && !spec.model.signers.is_empty() {
+        let message = format!(
+            "{threshold} is more than the {} signers in spec.model.signers, so nothing could ever pass: lower it or name more signers",
+            spec.model.signers.len()
+        );
+        problems.push(invalid("spec.model.threshold", message));
+    }
+    threshold
+}
+
+/// The signers whose signatures count. Definitions that `model.signers` does not name grant nothing and are left alone.
+fn signers(
+    spec: &ClusterDeploymentPolicySpec,
+    trust: &TrustRoots,
+    problems: &mut Vec<Problem>,
+) -> Vec<SignerRule> {
+    let mut definitions: BTreeMap<&str, &SignerDefinition> = BTreeMap::new();
+    for definition in &spec.signers {
+        if definitions.insert(&definition.name, definition).is_some() {
+            let field = format!("spec.signers[{}]", definition.name);
+            problems.push(invalid(field, "two signers have this name: rename one"));
+        }
+    }
+    if spec.model.signers.is_empty() {
+        problems.push(invalid(
+            "spec.model.signers",
+            "nobody's signature counts: name at least one signer",
+        ));
+    }
+    let mut named = BTreeSet::new();
+    let mut rules = Vec::new();
+    for (at, name) in spec.model.signers.iter().enumerate() {
+        let field = format!("spec.model.signers[{at}]");
+        if !named.insert(name.as_str()) {
+            problems.push(invalid(
+                field,
+                format!("{name} is named twice: name each signer once"),
+            ));
+            continue;
+        }
+        match definitions.get(name.as_str()) {
+            Some(definition) => rules.push(resolve(definition, trust)),
+            None => {
+                let known = definitions.keys().copied().collect::<Vec<_>>().join(", ");
+                let message = format!(
+                    "spec.signers defines no signer {name} (it defines {known}): define it or name another"
+                );
+                problems.push(invalid(field, message));
+            }
+        }
+    }
+    rules
+}
+
+fn resolve(definition: &SignerDefinition, trust: &TrustRoots) -> SignerRule {
+    let SignerDefinition { name, key: signer } = definition;
+    let mut rule = SignerRule {
+        name: name.clone(),
+        keys: Vec::new(),
+        problems: Vec::new(),
+    };
+    let field = format!("spec.signers[{name}].key");
+    let root = &signer.trust_root;
+    let Some(keys) = trust.get(root) else {
+        let message = format!("TrustRoot/{root} does not exist: apply it, or name one that exists");
+        rule.problems.push(Problem::new(
+            Reason::TrustRootMissing,
+            format!("{field}.trustRoot"),
+            message,
+        ));
+        return rule;
+    };
+    if signer.keys.is_empty() {
+        rule.problems.push(invalid(
+            format!("{field}.keys"),
+            "a signer without keys can sign nothing: name its keys",
+        ));
+    }
+    for key in &signer.keys {
+        let message = match keys.get(key) {
+            Some(Ok(usable)) => {
+                if !rule
+                    .keys
+                    .iter()
+                    .any(|known| known.fingerprint == usable.fingerprint)
+                {
+                    rule.keys.push(usable.clone());
+                }
+                continue;
+            }
+            Some(Err(why)) => why.clone(),
+            None if keys.is_empty() => format!("TrustRoot/{root} has no keys: add the key to it"),
+            None => {
+                let known = keys.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                format!("TrustRoot/{root} has no key of this name (it has {known}): add it, or name another")
+            }
+        };
+        rule.problems.push(Problem::new(
+            Reason::TrustRootInvalid,
+            format!("{field}.keys[{key}]"),
+            message,
+        ));
+    }
+    rule
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use test_case::test_case;
+
+    use super::*;
+    use crate::{evidence::Digest, policy::samples::key};
+
+    fn trust() -> TrustRoots {
+        let keys = [
+            ("q3", Ok(key(3))),
+            ("q4", Ok(key(4))),
+            ("again", Ok(key(3))),
+            ("rsa", Err("the key bank-keys/rsa is RSA: use ECDSA".to_owned())),
+        ];
+        [
+            (
+                "bank-keys".to_owned(),
+                keys.map(|(name, key)| (name.to_owned(), key)).into(),
+            ),
+            ("empty".to_owned(), BTreeMap::new()),
+        ]
+        .into()
+    }
+
+    /// A policy that compiles without a problem, with the value at `pointer` replaced.
+    fn compiled(pointer: &str, value: Value) -> Rules {
+        let mut spec = json!({
+            "namespaceSelector": {},
+            "signers": [
+                {"name": "release", "key": {"trustRoot": "bank-keys", "keys": ["q3"]}},
+                {"name": "vault", "key": {"trustRoot": "bank-keys", "keys": ["q4"]}},
+            ],
+            "model": {
+                "signers": ["release", "vault"],
+                "threshold": 2,
+                "repositories": ["registry.example/models/*"],
+                "revoked": [{"digest": format!("sha256:{}", "ab".repeat(32)), "reason": "poisoned"}],
+            },
+        });
+        if !pointer.is_empty() {
+            *spec.pointer_mut(pointer).unwrap() = value;
+        }
+        let mut policy = ClusterDeploymentPolicy::new("baseline", serde_json::from_value(spec).unwrap());
+        policy.metadata.generation = Some(7);
+        compile(&policy, &trust())
+    }
+
+    #[test]
+    fn a_sound_policy_has_no_problem() {
+        let rules = compiled("", Value::Null);
+        assert_eq!(rules.ready(), Ok(()));
+        assert_eq!(
+            (rules.policy.as_str(), rules.generation),
+            ("ClusterDeploymentPolicy/baseline", Some(7))
+        );
+        assert_eq!(rules.threshold, 2);
+        assert_eq!(
+            rules
+                .signers
+                .iter()
+                .map(|signer| signer.name.as_str())
+                .collect::<Vec<_>>(),
+            ["release", "vault"]
+        );
+        assert_eq!(rules.revoked[&Digest::from_bytes([0xab; 32])], "poisoned");
+    }
+
+    #[test]
+    fn what_is_left_out_is_one_signature_from_anywhere() {
+        let rules = compiled("/model", json!({"signers": ["release"]}));
+        assert_eq!(
+            (rules.threshold, rules.repositories.is_none(), rules.revoked.len()),
+            (1, true, 0)
+        );
+    }
+
+    #[test]
+    fn a_definition_grants_nothing_by_itself() {
+        let rules = compiled("/model", json!({"signers": ["release"]}));
+        assert_eq!(rules.signers.len(), 1);
+    }
+
+    #[test]
+    fn one_key_under_two_names_is_one_key() {
+        let rules = compiled("/signers/0/key/keys", json!(["q3", "again"]));
+        assert_eq!(rules.signers[0].keys, [key(3)]);
+    }
+
+    #[test_case("/model/signers", json!(["release", "stranger"]), "spec.model.signers[1]", "defines no signer stranger (it defines release, vault)"; "signer that is not defined")]
+    #[test_case("/model/signers", json!(["release", "release"]), "spec.model.signers[1]", "named twice"; "signer named twice")]
+    #[test_case("/signers/1/name", json!("release"), "spec.signers[release]", "two signers have this name"; "two definitions of one name")]
+    #[test_case("/model/threshold", json!(0), "spec.model.threshold", "would admit anything"; "threshold of nothing")]
+    #[test_case("/model/threshold", json!(3), "spec.model.threshold", "more than the 2 signers"; "threshold too high")]
+    #[test_case("/model/signers", json!([]), "spec.model.signers", "name at least one"; "nobody's signature counts")]
+    #[test_case("/model/repositories", json!(["registry.example/models/*", "https://a/b"]), "spec.model.repositories[1]", "scheme"; "bad glob")]
+    #[test_case("/namespaceSelector", json!({"matchExpressions": [{"key": "a", "operator": "Like"}]}), "spec.namespaceSelector.matchExpressions[0].operator", "no operator"; "bad selector")]
+    fn a_problem_of_the_policy_itself_blocks_it(pointer: &str, value: Value, field: &str, words: &str) {
+        let rules = compiled(pointer, value);
+        let problem = rules.blocking()[0];
+        assert_eq!(
+            (problem.reason, problem.field.as_str()),
+            (Reason::PolicyInvalid, field)
+        );
+        assert!(problem.message.contains(words), "{problem}");
+        assert!(rules.ready().is_err());
+    }
+
+    #[test_case("/signers/1/key/trustRoot", json!("gone"), Reason::TrustRootMissing, "spec.signers[vault].key.trustRoot", "TrustRoot/gone does not exist: apply it"; "trust root absent")]
+    #[test_case("/signers/1/key/trustRoot", json!("empty"), Reason::TrustRootInvalid, "spec.signers[vault].key.keys[q4]", "has no keys"; "trust root empty")]
+    #[test_case("/signers/1/key/keys", json!(["q9"]), Reason::TrustRootInvalid, "spec.signers[vault].key.keys[q9]", "no key of this name (it has again, q3, q4, rsa)"; "key not in the trust root")]
+    #[test_case("/signers/1/key/keys", json!(["rsa"]), Reason::TrustRootInvalid, "spec.signers[vault].key.keys[rsa]", "the key bank-keys/rsa is RSA: use ECDSA"; "key that cannot be used")]
+    fn a_signer_that_cannot_sign_harms_only_itself(
+        pointer: &str,
+        value: Value,
+        reason: Reason,
+        field: &str,
+        words: &str,
+    ) {
+        let rules = compiled(pointer, value);
+        assert_eq!(rules.blocking(), Vec::<&Problem>::new());
+        assert!(rules.signers[1].keys.is_empty());
+        let failure = rules.ready().unwrap_err();
+        assert_eq!(failure.reason, reason);
+        assert!(failure.message.starts_with(field), "{failure}");
+        assert!(failure.message.contains(words), "{failure}");
+    }
+
+    #[test]
+    fn a_policy_none_of_whose_signers_can_sign_is_blocked() {
+        let rules = compiled(
+            "/signers",
+            json!([
+                {"name": "release", "key": {"trustRoot": "gone", "keys": ["q3"]}},
+                {"name": "vault", "key": {"trustRoot": "bank-keys", "keys": ["rsa"]}},
+            ]),
+        );
+        assert_eq!(
+            rules.blocking().iter().map(|p| p.reason).collect::<Vec<_>>(),
+            [Reason::TrustRootMissing, Reason::TrustRootInvalid]
+        );
+    }
+
+    #[test]
+    fn a_bad_key_beside_a_good_one_leaves_the_good_one() {
+        let rules = compiled("/signers/0/key/keys", json!(["q3", "rsa"]));
+        assert_eq!(rules.signers[0].keys, [key(3)]);
+        assert_eq!(rules.ready().unwrap_err().reason, Reason::TrustRootInvalid);
+    }
+}

@@ -1,0 +1,112 @@
+//! What a verification must look for, so that every policy of a namespace can be judged by it.
+//! It only collects keys; which of them are enough is each policy's own question.
+
+use std::collections::BTreeMap;
+
+use super::{Rules, World, selecting};
+use crate::{api::v1alpha1::TrustedKey, evidence::KeyFingerprint};
+
+/// At most this many keys are looked for in one verification; policies that need more deny, and say so.
+pub const MAX_KEYS: usize = 64;
+
+/// The keys of every signer of every policy that selects the namespace: each key once, in the order of fingerprints, at
+/// most [`MAX_KEYS`]. Becomes `ArtifactVerification.spec.keys`; empty when no policy selects it or no signer is usable.
+pub fn required_keys(world: &World, namespace: &str) -> Vec<TrustedKey> {
+    let Some(labels) = world
+        .namespaces
+        .get(namespace)
+        .filter(|_| world.governs(namespace))
+    else {
+        return Vec::new();
+    };
+    let mut keys = union(selecting(&world.rules, labels));
+    keys.truncate(MAX_KEYS);
+    keys
+}
+
+/// Each key of these policies once. Of the names one key goes by, the first in the alphabet is kept, so that the order of
+/// policies changes nothing.
+pub(super) fn union<'a>(rules: impl Iterator<Item = &'a Rules>) -> Vec<TrustedKey> {
+    let mut keys: BTreeMap<KeyFingerprint, &TrustedKey> = BTreeMap::new();
+    for key in rules
+        .flat_map(|rules| &rules.signers)
+        .flat_map(|signer| &signer.keys)
+    {
+        let kept = keys.entry(key.fingerprint).or_insert(key);
+        *kept = (*kept).min(key);
+    }
+    keys.into_values().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        api::GOVERNED_LABEL,
+        policy::{
+            NamespaceSelector,
+            samples::{broken_signer, key, rules, signer},
+        },
+    };
+
+    fn world(rules: Vec<Rules>, governed: &str) -> World {
+        let labels = BTreeMap::from([(GOVERNED_LABEL.to_owned(), governed.to_owned())]);
+        World {
+            rules,
+            namespaces: [("bank".to_owned(), labels)].into(),
+        }
+    }
+
+    #[test]
+    fn every_key_of_every_selecting_policy_once_and_in_order() {
+        let world = world(
+            vec![
+                rules(vec![signer("b", &[3, 1])]),
+                rules(vec![signer("a", &[2, 1])]),
+            ],
+            "true",
+        );
+        assert_eq!(required_keys(&world, "bank"), [key(1), key(2), key(3)]);
+    }
+
+    #[test]
+    fn one_key_under_two_names_is_asked_for_once_whatever_the_order_of_policies() {
+        let renamed = TrustedKey {
+            name: "another/name".into(),
+            ..key(1)
+        };
+        let mut other = rules(vec![signer("b", &[])]);
+        other.signers[0].keys.push(renamed.clone());
+        let policies = vec![rules(vec![signer("a", &[1])]), other];
+        let reversed = policies.iter().rev().cloned().collect();
+        assert_eq!(required_keys(&world(policies, "true"), "bank"), [renamed.clone()]);
+        assert_eq!(required_keys(&world(reversed, "true"), "bank"), [renamed]);
+    }
+
+    #[test]
+    fn a_policy_that_does_not_select_asks_for_nothing() {
+        let (elsewhere, _) =
+            NamespaceSelector::compile(&serde_json::from_str(r#"{"matchLabels": {"a": "b"}}"#).unwrap());
+        let other = Rules {
+            namespaces: elsewhere,
+            ..rules(vec![signer("a", &[1])])
+        };
+        assert_eq!(required_keys(&world(vec![other], "true"), "bank"), []);
+    }
+
+    #[test]
+    fn nothing_is_asked_for_where_nothing_is_governed() {
+        let policies = || vec![rules(vec![signer("a", &[1]), broken_signer("b")])];
+        assert_eq!(required_keys(&world(policies(), "True"), "bank"), []);
+        assert_eq!(required_keys(&world(policies(), "true"), "shop"), []);
+    }
+
+    #[test]
+    fn no_more_than_a_verification_can_hold() {
+        let many: Vec<u8> = (0..100).collect();
+        let world = world(vec![rules(vec![signer("a", &many)])], "true");
+        assert_eq!(required_keys(&world, "bank").len(), MAX_KEYS);
+    }
+}

@@ -1,0 +1,130 @@
+//! A policy ready to be applied: names resolved to keys, globs and selectors compiled, problems kept.
+//! Plain data; made by `compile` only.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{checks::repositories::Repositories, select::NamespaceSelector};
+use crate::{
+    api::v1alpha1::TrustedKey,
+    evidence::{Digest, Effect, Failure, Reason},
+};
+
+/// Something in an object that keeps it from meaning what was meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The stable code.
+    pub reason: Reason,
+    /// The path of the field, as in `spec.signers[vault].key.trustRoot`.
+    pub field: String,
+    /// What is wrong with it and what to do.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with this field.
+    pub fn new(reason: Reason, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// A signer the policy accepts, resolved to key material.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignerRule {
+    /// The policy's name for the signer.
+    pub name: String,
+    /// Its usable keys. Without any it cannot sign.
+    pub keys: Vec<TrustedKey>,
+    /// Why other keys of it, or all of them, cannot be used.
+    pub problems: Vec<Problem>,
+}
+
+impl SignerRule {
+    /// Whether a signature by the key with this fingerprint is one by this signer.
+    pub fn holds(&self, fingerprint: Digest) -> bool {
+        self.keys.iter().any(|key| key.fingerprint == fingerprint)
+    }
+}
+
+/// A policy ready to be applied.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The policy, as `ClusterDeploymentPolicy/name`.
+    pub policy: String,
+    /// Its uid, when it is from a cluster.
+    pub uid: Option<String>,
+    /// The generation these rules speak of, when it is from a cluster.
+    pub generation: Option<i64>,
+    /// Which governed namespaces it selects.
+    pub namespaces: NamespaceSelector,
+    /// What happens when something does not hold.
+    pub effect: Effect,
+    /// The signers of `model.signers`, in the policy's order.
+    pub signers: Vec<SignerRule>,
+    /// How many of them must have signed.
+    pub threshold: usize,
+    /// Where models may come from; absent when the policy does not say.
+    pub repositories: Option<Repositories>,
+    /// Digests that must never serve, and why.
+    pub revoked: BTreeMap<Digest, String>,
+    /// What keeps the policy as a whole from being applied. While there is one, the policy denies wherever it selects.
+    pub problems: Vec<Problem>,
+}
+
+impl Rules {
+    /// The names of the policy's signers, joined for a sentence.
+    pub fn signer_names(&self) -> String {
+        self.signers
+            .iter()
+            .map(|signer| signer.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Why the policy denies wherever it selects, whatever the model is: its own problems, or no signer that can sign.
+    pub fn blocking(&self) -> Vec<&Problem> {
+        let usable = self.signers.iter().any(|signer| !signer.keys.is_empty());
+        let signers = if usable { &[][..] } else { &self.signers[..] };
+        self.problems
+            .iter()
+            .chain(signers.iter().flat_map(|signer| &signer.problems))
+            .collect()
+    }
+
+    /// Everything that is wrong with the policy, also what does not keep it from being applied.
+    pub fn all_problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems
+            .iter()
+            .chain(self.signers.iter().flat_map(|signer| &signer.problems))
+    }
+
+    /// Whether the policy can be applied just as it is written: what its `Ready` condition says.
+    ///
+    /// # Errors
+    /// The first problem's reason, and all problems in one sentence each.
+    pub fn ready(&self) -> Result<(), Failure> {
+        let problems: Vec<_> = self.all_problems().collect();
+        match problems.first() {
+            None => Ok(()),
+            Some(first) => {
+                let text = problems
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; ");
+                Err(Failure::new(first.reason, text))
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What is decided against: every policy ready to be applied, and the labels of every namespace.
+//! Plain data; the operator fills it from its stores, `probity check` from files, so that they agree by construction.
+
+use std::collections::BTreeMap;
+
+use super::Rules;
+use crate::api::GOVERNED_LABEL;
+
+/// What is decided against.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// Every policy, whichever namespaces it selects.
+    pub rules: Vec<Rules>,
+    /// The labels of every namespace, by its name.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl World {
+    /// Whether the namespace is known and labelled as governed.
+    pub fn governs(&self, namespace: &str) -> bool {
+        self.namespaces.get(namespace).is_some_and(governed)
+    }
+}
+
+/// Whether a namespace with these labels is governed: exactly `true`, nothing that merely looks like it.
+pub(super) fn governed(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(GOVERNED_LABEL).is_some_and(|value| value == "true")
+}

@@ -1,0 +1,259 @@
+//! What the tests run against: a real Kubernetes API and a real registry, each started at most once a test binary.
+//! It builds nothing by itself and leaves nothing behind: the scripts beside it do the work, and they end with the
+//! test binary, however that ends, because it holds their standard input.
+//!
+//! ```no_run
+//! mod testbed;
+//!
+//! #[tokio::test]
+//! async fn a_model_is_stored() {
+//!     let client = testbed::client().await;
+//!     let namespace = testbed::namespace(&client).await;
+//!     // …
+//! }
+//! ```
+// Every test binary has a copy of this file and uses what it needs.
+#![allow(dead_code, reason = "no binary uses all of it")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "only tests see it"
+)]
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use k8s_openapi::{
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, Config,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    runtime::wait::{await_condition, conditions::is_crd_established},
+};
+use tokio::{sync::OnceCell, time::timeout};
+
+/// The API server's client, with our definitions installed and established.
+///
+/// Make one in each test: a client does not outlive the runtime it was made in, and each test has its own.
+pub async fn client() -> Client {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    let client = bare_client().await;
+    INSTALLED.get_or_init(|| install(&client)).await;
+    client
+}
+
+/// The API server's client; our definitions may be missing.
+pub async fn bare_client() -> Client {
+    // The second call in a binary finds the provider installed, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let kubeconfig = Kubeconfig::read_from(kubeconfig()).expect("the test bed's kubeconfig can be read");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .expect("the test bed's kubeconfig is complete");
+    Client::try_from(config).expect("a client can be made")
+}
+
+/// The API server's kubeconfig, with which one may do everything: for programs that bring a client of their own.
+pub fn kubeconfig() -> &'static Path {
+    static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
+    let server = shared(&SERVER, || Server::start("apiserver", &[], &[]));
+    Path::new(&server.ready)
+}
+
+/// `127.0.0.1:PORT` of the registry: plain HTTP, anybody may push.
+pub fn registry() -> &'static str {
+    static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
+    &shared(&SERVER, || Server::start("registry", &[], &[])).ready
+}
+
+/// A fresh namespace under a name that no other test has.
+pub async fn namespace(client: &Client) -> String {
+    labelled_namespace(client, &[]).await
+}
+
+/// A fresh namespace that policies apply to.
+pub async fn governed_namespace(client: &Client) -> String {
+    labelled_namespace(client, &[(probity::api::GOVERNED_LABEL, "true")]).await
+}
+
+/// A fresh namespace with these labels.
+///
+/// Nobody deletes it: it goes with the API server, and a deleted one would stay `Terminating` there anyway.
+pub async fn labelled_namespace(client: &Client, labels: &[(&str, &str)]) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let name = format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let labels: BTreeMap<_, _> = labels
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    let metadata = ObjectMeta {
+        name: Some(name.clone()),
+        labels: Some(labels),
+        ..ObjectMeta::default()
+    };
+    let namespace = Namespace {
+        metadata,
+        ..Namespace::default()
+    };
+    Api::all(client.clone())
+        .create(&PostParams::default(), &namespace)
+        .await
+        .expect("a namespace can be made");
+    name
+}
+
+/// The directories of these groups of tools, joined like a `PATH`; what is missing is built first, which takes minutes.
+///
+/// `PROBITY_TOOLS`, when it is set, is taken as the answer.
+pub fn tools(groups: &[&str]) -> String {
+    if let Ok(path) = std::env::var("PROBITY_TOOLS") {
+        return path;
+    }
+    let script = script("tools");
+    let output = Command::new(&script)
+        .arg("--path")
+        .args(groups)
+        .stderr(Stdio::inherit())
+        .output();
+    let path = output
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| output.stdout);
+    let path = path
+        .and_then(|path| String::from_utf8(path).ok())
+        .unwrap_or_else(|| {
+            panic!(
+                "the tools {groups:?} are missing and could not be built; run `{} {}` and see why",
+                script.display(),
+                groups.join(" ")
+            )
+        });
+    path.trim_end().to_owned()
+}
+
+/// A command that finds these groups of tools before anything else.
+pub fn tool(program: &str, groups: &[&str]) -> Command {
+    let directories = tools(groups);
+    // `Command` looks a program up in the parent's PATH, so the child's alone is not enough.
+    let found = std::env::split_paths(&directories)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file());
+    let found =
+        found.unwrap_or_else(|| panic!("`{program}` is in none of {directories} (groups {groups:?})"));
+    let mut command = Command::new(found);
+    command.env(
+        "PATH",
+        format!("{directories}:{}", std::env::var("PATH").unwrap_or_default()),
+    );
+    command
+}
+
+/// A server of the test bed. It ends, and its folder goes, when this is dropped or the process that holds it ends.
+pub struct Server {
+    /// What the script said is ready: the path of a kubeconfig, or the address of a registry.
+    pub ready: String,
+    child: Child,
+    held: Option<ChildStdin>,
+}
+
+impl Server {
+    /// Starts `tests/testbed/SCRIPT DIR ARGUMENTS…` in a folder of its own and waits until it is ready.
+    ///
+    /// # Errors
+    /// One sentence with the remedy; what the script itself has to say is on standard error.
+    pub fn start(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self, String> {
+        let remedy = format!(
+            "see what it says above; `{} {name}` builds what it needs",
+            script("tools").display()
+        );
+        let directory = tempfile::Builder::new().prefix("probity-").tempdir();
+        // The script removes it, also when we are killed and could not.
+        let directory = directory
+            .map_err(|error| format!("no folder for {name}: {error}"))?
+            .keep();
+        let mut child = Command::new(script(name))
+            .arg(&directory)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("tests/testbed/{name} cannot be run: {error}"))?;
+        let held = child.stdin.take();
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            // An error reads like a script that said nothing.
+            let _ = BufReader::new(stdout).read_line(&mut line);
+        }
+        if let Some(ready) = line.trim_end().strip_prefix("ready ") {
+            return Ok(Self {
+                ready: ready.to_owned(),
+                child,
+                held,
+            });
+        }
+        drop(held);
+        let _ = child.wait();
+        Err(format!("tests/testbed/{name} did not come up: {remedy}"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.held = None;
+        let _ = self.child.wait();
+    }
+}
+
+/// Every test that needs a server which did not come up fails with the same words, and does not try again.
+fn shared(
+    cell: &'static OnceLock<Result<Server, String>>,
+    start: fn() -> Result<Server, String>,
+) -> &'static Server {
+    cell.get_or_init(start)
+        .as_ref()
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A script of the test bed.
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/testbed")
+        .join(name)
+}
+
+/// Installs our definitions and waits until the API server serves them.
+async fn install(client: &Client) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let ours = probity::api::custom_resource_definitions();
+    for definition in &ours {
+        let name = definition.metadata.name.as_deref().unwrap();
+        let apply = PatchParams::apply("tests").force();
+        definitions
+            .patch(name, &apply, &Patch::Apply(definition))
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    for definition in &ours {
+        let name = definition.metadata.name.as_deref().unwrap();
+        let established = await_condition(definitions.clone(), name, is_crd_established());
+        let waited = timeout(Duration::from_secs(30), established).await;
+        waited
+            .unwrap_or_else(|_| panic!("{name} is not established after 30 s"))
+            .expect("definitions can be watched");
+    }
+}

@@ -1,0 +1,3 @@
+module probity.dev/testbed/probe
+
+go 1.26.0
