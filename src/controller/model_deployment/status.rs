@@ -169,7 +169,10 @@ fn rolled_out(
     let rollout = &outcome.rollout;
     let signers: Vec<_> = judged.decision.signers.iter().map(|signer| signer.name.as_str()).collect();
     let signers = signers.join(", ");
-    let what = format!("{} (sha256:{}…)", reference, digest.short());
+    let what = match reference.digest() {
+        Some(_) => reference.to_string(),
+        None => format!("{reference} (sha256:{}…)", digest.short()),
+    };
     if rollout.complete && rollout.template.as_ref().is_some_and(|template| template.digest == digest) {
         let message = format!("{what} serves, signed by {signers}");
         // A followed tag that cannot be looked at says so here: what serves is right, and may be old.
@@ -291,3 +294,6 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
     }
     notes
 }
+
+#[cfg(test)]
+mod tests;
