@@ -12,8 +12,9 @@ export CARGO_TARGET_DIR ?= $(PROBITY_CACHE)/target
 
 binaries := $(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu
 chart := charts/probity
-# One file a concern; those that need a node are in the folder tests/cluster and not among these.
-api_tests := $(basename $(notdir $(wildcard tests/*.rs)))
+# One file or folder a concern; those that need a node are in the folder tests/cluster and not among these.
+api_tests := $(basename $(notdir $(wildcard tests/*.rs))) \
+  $(filter-out cluster,$(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 api_tools := apiserver registry oras crane helm signer
 
 .PHONY: help
@@ -101,11 +102,16 @@ image: ## Build and push the image: make image IMAGE=registry.example/probity:TA
 	@build/image $(binaries)/release/probity '$(IMAGE)'
 
 .PHONY: crds
-crds: ## Write crds/ from the Rust types; the chart takes them from there
-	@cargo run --quiet --locked -- crds --dir crds
+crds: ## Write crds/, and the chart's copy of it, from the Rust types
+	@build/require rust
+	@rm -f crds/*.yaml $(chart)/files/crds/*.yaml
+	@for directory in crds $(chart)/files/crds; do cargo run --quiet --locked -- crds --dir "$$directory"; done
 
 .PHONY: docs
-docs: ## Write docs/reference/ from the CRDs, and the Rust documentation
+docs: ## Write docs/reference/ from the Rust types, and the Rust documentation
+	@build/require rust
+	@rm -f docs/reference/*.md
+	@cargo run --quiet --locked -- crds --markdown --dir docs/reference
 	@cargo doc --locked --no-deps --document-private-items
 
 .PHONY: tools

@@ -2,8 +2,8 @@
 //! It parses, runs the fetch, shows how far it is, and says in one line why it failed.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Read as _, Write as _},
+    fs::OpenOptions,
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,11 +13,11 @@ use std::{
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::hosts::HostArgs;
+use super::{credentials::CredentialsArgs, hosts::HostArgs};
 use crate::{
     artifact::{
         fetch::{FetchOptions, FetchProgress, Fetched, fetch},
-        oci::{Client, Credentials, RegistryError, Timeouts},
+        oci::{Client, RegistryError, Timeouts},
     },
     evidence::{Class, Failure, Reason, Reference},
 };
@@ -34,7 +34,9 @@ use crate::{
 /// that is not read · 10 a host that is not allowed · 60 the registry, the credentials or the disk: trying again may
 /// help · 70 a defect.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  probity fetch --reference registry.example/models/digits@sha256:… --dir ./digits")]
+#[command(
+    after_help = "Example:\n  probity fetch --reference registry.example/models/digits@sha256:… --dir ./digits"
+)]
 pub struct Args {
     /// What to bring, by digest.
     #[arg(long, value_name = "HOST/REPO@sha256:…")]
@@ -44,9 +46,8 @@ pub struct Args {
     dir: PathBuf,
     #[command(flatten)]
     hosts: HostArgs,
-    /// Registry credentials: the `.dockerconfigjson` of a pull secret, or `~/.docker/config.json` with passwords in it.
-    #[arg(long, value_name = "FILE")]
-    credentials_file: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: CredentialsArgs,
     /// Refuse a larger model before downloading anything.
     #[arg(long, value_name = "BYTES")]
     max_bytes: Option<u64>,
@@ -84,21 +85,24 @@ impl Args {
                 ExitCode::from(failure.reason.class().exit_code())
             }
             End::Stopped(number) => {
-                let _ = writeln!(stderr, "probity fetch: stopped by a signal; run it again to begin anew");
+                let _ = writeln!(
+                    stderr,
+                    "probity fetch: stopped by a signal; run it again to begin anew"
+                );
                 ExitCode::from(128 + number)
             }
         }
     }
 
     fn execute(&self) -> Result<End, Failure> {
-        let credentials = match &self.credentials_file {
-            Some(path) => read_credentials(path)?,
-            None => Credentials::none(),
-        };
+        let credentials = self.credentials.read()?;
         if self.reference.digest().is_none() {
             return Err(Failure::new(
                 Reason::MalformedReference,
-                format!("{} is not pinned: add the digest to fetch, @sha256:…", self.reference),
+                format!(
+                    "{} is not pinned: add the digest to fetch, @sha256:…",
+                    self.reference
+                ),
             ));
         }
         let client = Client::new(self.hosts.policy(), Timeouts::default())?.with_credentials(credentials);
@@ -115,10 +119,15 @@ impl Args {
 
     async fn watch(&self, client: &Client) -> Result<End, Failure> {
         let listen = |kind| {
-            signal(kind).map_err(|error| Failure::new(Reason::Internal, format!("cannot hear signals: {error}")))
+            signal(kind)
+                .map_err(|error| Failure::new(Reason::Internal, format!("cannot hear signals: {error}")))
         };
-        let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        let options = FetchOptions { max_bytes: self.max_bytes, ..FetchOptions::default() };
+        let (mut terminate, mut interrupt) =
+            (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        let options = FetchOptions {
+            max_bytes: self.max_bytes,
+            ..FetchOptions::default()
+        };
         let lines = Lines::default();
         let mut tick = tokio::time::interval(LINE_EVERY);
         let work = fetch(client, &self.reference, &self.dir, &options, &lines);
@@ -137,31 +146,25 @@ impl Args {
     }
 }
 
-/// A pull secret is at most 1 MiB; whatever is longer is none.
-const MAX_CREDENTIALS: u64 = (1 << 20) + 1;
-
-fn read_credentials(path: &Path) -> Result<Credentials, Failure> {
-    let mut json = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_CREDENTIALS).read_to_end(&mut json)).map_err(|error| {
-        Failure::new(
-            Reason::CredentialsMissing,
-            format!("cannot read the credentials in {} ({error}): mount the pull secret there", path.display()),
-        )
-    })?;
-    Credentials::from_docker_config(&json)
-}
-
 /// At most this many bytes of a termination message are written; the kubelet keeps 4096 of all containers together.
 const MAX_LINE: usize = 1024;
 
 /// Leaves the failure where the kubelet looks for it. Nothing is created: outside a pod there is no such file.
 fn leave(path: &Path, failure: &Failure) {
     let line = line(failure);
-    let written = OpenOptions::new().write(true).truncate(true).open(path).and_then(|mut file| file.write_all(line.as_bytes()));
+    let written = OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(line.as_bytes()));
     if let Err(error) = written
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        let _ = writeln!(std::io::stderr(), "probity fetch: cannot write {} ({error})", path.display());
+        let _ = writeln!(
+            std::io::stderr(),
+            "probity fetch: cannot write {} ({error})",
+            path.display()
+        );
     }
 }
 
@@ -174,13 +177,20 @@ fn line(failure: &Failure) -> String {
     }
     let mut message = failure.message.as_str();
     loop {
-        let line = serde_json::to_string(&Line { reason: failure.reason, message }).unwrap_or_default();
+        let line = serde_json::to_string(&Line {
+            reason: failure.reason,
+            message,
+        })
+        .unwrap_or_default();
         if line.len() <= MAX_LINE || message.is_empty() {
             return line;
         }
         // One byte becomes six at most, so that a sixth of the excess is never too much to cut.
-        let keep = message.len() - ((line.len() - MAX_LINE).div_ceil(6)).min(message.len());
-        message = &message[..message.floor_char_boundary(keep)];
+        let mut keep = message.len().saturating_sub((line.len() - MAX_LINE).div_ceil(6));
+        while !message.is_char_boundary(keep) {
+            keep -= 1;
+        }
+        message = &message[..keep];
     }
 }
 
@@ -233,7 +243,9 @@ impl State {
     }
 
     fn percent(&self) -> u64 {
-        u64::try_from(u128::from(self.received) * 100 / u128::from(self.bytes.max(1))).unwrap_or(100).min(100)
+        u64::try_from(u128::from(self.received) * 100 / u128::from(self.bytes.max(1)))
+            .unwrap_or(100)
+            .min(100)
     }
 }
 
@@ -262,7 +274,11 @@ impl FetchProgress for Lines {
         let mut state = self.lock();
         state.received = state.received.saturating_sub(lost);
         state.tenth = state.percent() / 10;
-        let _ = writeln!(std::io::stderr(), "probity fetch: {error} (in {:.1} s)", pause.as_secs_f64());
+        let _ = writeln!(
+            std::io::stderr(),
+            "probity fetch: {error} (in {:.1} s)",
+            pause.as_secs_f64()
+        );
     }
 }
 
@@ -286,6 +302,7 @@ fn size(bytes: u64) -> String {
 const _: () = assert!(Class::Integrity.exit_code() == 20 && Class::Transient.exit_code() == 60);
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the names are the test's own")]
 mod tests {
     use test_case::test_case;
 
@@ -310,9 +327,16 @@ mod tests {
         let failure = Failure::new(Reason::NotFound, "x: y");
         leave(&path, &failure);
         assert!(!path.exists());
-        std::fs::write(&path, "what was there before, which is longer than a short line of JSON would be by itself").unwrap();
+        std::fs::write(
+            &path,
+            "what was there before, which is longer than a short line of JSON would be by itself",
+        )
+        .unwrap();
         leave(&path, &failure);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), r#"{"reason":"NotFound","message":"x: y"}"#);
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            r#"{"reason":"NotFound","message":"x: y"}"#
+        );
     }
 
     #[test_case(0 => "0 B")]

@@ -1,10 +1,13 @@
 //! The command line: one file a subcommand.
 //! Here only parsing and dispatch; what a subcommand does is in the layers below.
 
+pub mod check;
 pub mod crds;
+pub mod credentials;
 pub mod fetch;
 pub mod hosts;
 pub mod operator;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -21,8 +24,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Operator(operator::Args),
+    Check(check::Args),
     Crds(crds::Args),
     Fetch(fetch::Args),
+    Verify(verify::Args),
 }
 
 impl Cli {
@@ -30,8 +35,10 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Operator(args) => args.run(),
+            Command::Check(args) => args.run(),
             Command::Crds(args) => args.run(),
             Command::Fetch(args) => args.run(),
+            Command::Verify(args) => args.run(),
         }
     }
 }

@@ -57,7 +57,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => Class::$class,)* }
             }
 
-            /// The stable code, in PascalCase.
+            /// The stable code, in `PascalCase`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }

@@ -63,23 +63,18 @@ fn accept_source(source: &OciSource) -> Result<Reference, Problem> {
         let message = "Follow looks at a tag, and the reference has a digest, which never moves: leave out the digest, or update";
         return Err(invalid("spec.model.source.oci.update", message));
     }
-    if let Some(seconds) = source.interval_seconds
-        && !(5..=86_400).contains(&seconds)
-    {
-        return Err(invalid(
-            "spec.model.source.oci.intervalSeconds",
-            format!("{seconds} is not between 5 and 86400"),
-        ));
+    if let Some(seconds) = source.interval_seconds {
+        let field = "spec.model.source.oci.intervalSeconds";
+        if !(5..=86_400).contains(&seconds) {
+            return Err(invalid(field, format!("{seconds} is not between 5 and 86400")));
+        }
+        if !follow {
+            return Err(invalid(field, "is only for a followed tag: set update to Follow, or leave intervalSeconds out"));
+        }
     }
-    if source
-        .pull_secret
-        .as_deref()
-        .is_some_and(|name| name.is_empty() || name.len() > 253)
-    {
-        return Err(invalid(
-            "spec.model.source.oci.pullSecret",
-            "is not the name of a Secret: name one or leave it out",
-        ));
+    if source.pull_secret.as_deref().is_some_and(|name| !is_object_name(name)) {
+        let message = "is not the name of a Secret: lower-case letters, digits, dashes and dots";
+        return Err(invalid("spec.model.source.oci.pullSecret", message));
     }
     Ok(reference)
 }
@@ -99,29 +94,43 @@ fn accept_mount_path(path: &str) -> Result<(), Problem> {
             format!("`{path}` is not an absolute path of plain folder names: write one like /mnt/models"),
         ));
     }
-    if [
-        "/tmp", "/dev", "/proc", "/sys", "/etc", "/bin", "/lib", "/usr", "/var",
-    ]
-    .contains(&path)
-    {
-        return Err(invalid(
-            field,
-            format!("{path} belongs to the system: choose a folder of its own, like /mnt/models"),
-        ));
+    if is_of_the_system(path) {
+        let message = format!("{path} belongs to the system: choose a folder of its own, like /mnt/models");
+        return Err(invalid(field, message));
     }
     Ok(())
 }
 
+/// Folders a server needs to run: to mount over one, or into one, would change the server.
+fn is_of_the_system(path: &str) -> bool {
+    const WHOLE: [&str; 13] = [
+        "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/tmp", "/usr",
+    ];
+    let within =
+        |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    WHOLE.into_iter().any(within) || within("/var/run") || ["/home", "/root", "/var"].contains(&path)
+}
+
+fn is_object_name(name: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    name.len() <= 253
+        && name.split('.').all(|part| {
+            part.bytes().next().is_some_and(word)
+                && part.bytes().last().is_some_and(word)
+                && part.bytes().all(|b| word(b) || b == b'-')
+        })
+}
+
 fn accept_server(server: &Server) -> Result<(), Problem> {
-    let pinned = server
-        .image
-        .rsplit_once('@')
-        .is_some_and(|(name, digest)| !name.is_empty() && digest.parse::<Digest>().is_ok());
-    if !pinned {
-        let message = format!(
-            "`{}` must end in @sha256:… (a tag can change under a running model)",
-            server.image
-        );
+    let named = |name: &str| {
+        name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'[')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/[]-".contains(&b))
+            && !name.contains("://")
+    };
+    let pinned = |(name, digest): (&str, &str)| named(name) && digest.parse::<Digest>().is_ok();
+    if !server.image.split_once('@').is_some_and(pinned) {
+        let message =
+            format!("`{}` must be host/repository@sha256:… (a tag can change under a running model)", server.image);
         return Err(invalid("spec.server.image", message));
     }
     if server.port == 0 {
@@ -138,6 +147,15 @@ fn accept_server(server: &Server) -> Result<(), Problem> {
             format!("{replicas} is not between 0 and 1000"),
         ));
     }
+    for name in server.env.iter().flat_map(|env| env.keys()) {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.bytes().all(inner) {
+            let message = format!(
+                "no environment variable can be named `{name}`: letters, digits, `_`, `.` and `-`, no digit first"
+            );
+            return Err(invalid("spec.server.env", message));
+        }
+    }
     Ok(())
 }
 
@@ -153,10 +171,10 @@ mod tests {
     fn with(pointer: &str, value: Value) -> Result<Reference, Problem> {
         let mut spec = json!({
             "model": {
-                "source": {"oci": {"reference": "registry.example/models/digits:1", "update": "Pinned", "intervalSeconds": 60, "pullSecret": "s"}},
+                "source": {"oci": {"reference": "registry.example/models/digits:1", "update": "Follow", "intervalSeconds": 60, "pullSecret": "s"}},
                 "mountPath": "/mnt/models",
             },
-            "server": {"image": format!("registry.example/server@{DIGEST}"), "protocol": "HTTP", "port": 8080, "replicas": 1},
+            "server": {"image": format!("registry.example/server@{DIGEST}"), "protocol": "HTTP", "port": 8080, "replicas": 1, "env": {"A_1": "b"}},
         });
         if !pointer.is_empty() {
             *spec.pointer_mut(pointer).unwrap() = value;
@@ -178,7 +196,12 @@ mod tests {
     #[test_case("/model/source/oci", json!({"reference": format!("registry.example/digits@{DIGEST}"), "update": "Follow"}), "spec.model.source.oci.update", "never moves"; "a digest cannot be followed")]
     #[test_case("/model/source/oci", json!({"reference": format!("registry.example/digits:1@{DIGEST}"), "update": "Follow"}), "spec.model.source.oci.update", "never moves"; "nor a tag with a digest")]
     #[test_case("/model/source/oci/intervalSeconds", json!(1), "spec.model.source.oci.intervalSeconds", "between 5 and 86400"; "too often")]
-    #[test_case("/model/source/oci/pullSecret", json!(""), "spec.model.source.oci.pullSecret", "leave it out"; "empty secret")]
+    #[test_case("/model/source/oci/update", json!("Pinned"), "spec.model.source.oci.intervalSeconds", "set update to Follow"; "an interval for nothing")]
+    #[test_case("/model/source/oci/pullSecret", json!(""), "spec.model.source.oci.pullSecret", "name of a Secret"; "empty secret")]
+    #[test_case("/model/source/oci/pullSecret", json!("Reg_Cred"), "spec.model.source.oci.pullSecret", "name of a Secret"; "no name of a secret")]
+    #[test_case("/model/mountPath", json!("/usr/lib/x"), "spec.model.mountPath", "belongs to the system"; "in a system folder")]
+    #[test_case("/server/env", json!({"1A": "b"}), "spec.server.env", "`1A`"; "an environment variable that cannot be")]
+    #[test_case("/server/image", json!(format!("https://registry.example/server@{DIGEST}")), "spec.server.image", "@sha256:"; "image with a scheme")]
     #[test_case("/model/mountPath", json!("models"), "spec.model.mountPath", "absolute"; "relative path")]
     #[test_case("/model/mountPath", json!("/mnt/../etc"), "spec.model.mountPath", "plain folder names"; "climbing path")]
     #[test_case("/model/mountPath", json!("/"), "spec.model.mountPath", "plain folder names"; "root")]
@@ -192,6 +215,16 @@ mod tests {
         let problem = with(pointer, value).unwrap_err();
         assert_eq!(problem.field, field);
         assert!(problem.message.contains(words), "{problem}");
+    }
+
+    #[test_case("/mnt/models" => true)]
+    #[test_case("/var/models" => true)]
+    #[test_case("/srv" => true)]
+    #[test_case("/libs" => true)]
+    #[test_case("/lib" => false)]
+    #[test_case("/var" => false)]
+    fn mount_paths(path: &str) -> bool {
+        with("/model/mountPath", json!(path)).is_ok()
     }
 
     #[test_case("digits" => true)]

@@ -149,7 +149,7 @@ fn resolve(definition: &SignerDefinition, trust: &TrustRoots) -> SignerRule {
                 }
                 continue;
             }
-            Some(Err(why)) => format!("the key cannot be used: {why}"),
+            Some(Err(why)) => why.clone(),
             None if keys.is_empty() => format!("TrustRoot/{root} has no keys: add the key to it"),
             None => {
                 let known = keys.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -178,7 +178,7 @@ mod tests {
             ("q3", Ok(key(3))),
             ("q4", Ok(key(4))),
             ("again", Ok(key(3))),
-            ("rsa", Err("it is RSA: use ECDSA".to_owned())),
+            ("rsa", Err("the key bank-keys/rsa is RSA: use ECDSA".to_owned())),
         ];
         [
             (
@@ -276,7 +276,7 @@ mod tests {
     #[test_case("/signers/1/key/trustRoot", json!("gone"), Reason::TrustRootMissing, "spec.signers[vault].key.trustRoot", "TrustRoot/gone does not exist: apply it"; "trust root absent")]
     #[test_case("/signers/1/key/trustRoot", json!("empty"), Reason::TrustRootInvalid, "spec.signers[vault].key.keys[q4]", "has no keys"; "trust root empty")]
     #[test_case("/signers/1/key/keys", json!(["q9"]), Reason::TrustRootInvalid, "spec.signers[vault].key.keys[q9]", "no key of this name (it has again, q3, q4, rsa)"; "key not in the trust root")]
-    #[test_case("/signers/1/key/keys", json!(["rsa"]), Reason::TrustRootInvalid, "spec.signers[vault].key.keys[rsa]", "it is RSA: use ECDSA"; "key that cannot be used")]
+    #[test_case("/signers/1/key/keys", json!(["rsa"]), Reason::TrustRootInvalid, "spec.signers[vault].key.keys[rsa]", "the key bank-keys/rsa is RSA: use ECDSA"; "key that cannot be used")]
     fn a_signer_that_cannot_sign_harms_only_itself(
         pointer: &str,
         value: Value,

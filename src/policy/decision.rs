@@ -78,9 +78,9 @@ fn counted(finding: &Finding) -> Verdict {
     }
 }
 
-/// Which reason people should read first: that content is known to be bad, then that it is not what was signed, then
+/// Which reason people should read first, the smallest number before others: that content is known to be bad, then that it is not what was signed, then
 /// whatever they can change themselves.
-fn severity(reason: Reason) -> u8 {
+pub fn severity(reason: Reason) -> u8 {
     match (reason, reason.class()) {
         (Reason::Revoked, _) => 0,
         (_, Class::Integrity) => 1,

@@ -14,7 +14,8 @@ pub type Keys = BTreeMap<String, Result<TrustedKey, String>>;
 /// Trust roots by their names.
 pub type TrustRoots = BTreeMap<String, Keys>;
 
-/// The keys of `root`, each read by `parse`, which gets `trustRoot/key` and the PEM.
+/// The keys of `root`, each read by `parse`, which gets `trustRoot/key` and the PEM. Its refusal is shown as it is, so it
+/// should name the key.
 ///
 /// Two keys under one name make that name unusable: which of them is meant cannot be told.
 pub fn read(root: &TrustRoot, parse: impl Fn(&str, &str) -> Result<KeyFingerprint, String>) -> Keys {
@@ -23,7 +24,7 @@ pub fn read(root: &TrustRoot, parse: impl Fn(&str, &str) -> Result<KeyFingerprin
     for key in &root.spec.keys {
         let name = format!("{root_name}/{}", key.name);
         let read = match keys.contains_key(&key.name) {
-            true => Err(format!("the name {} is given to two keys: rename one", key.name)),
+            true => Err(format!("the key {name} shares its name with another: rename one")),
             false => parse(&name, &key.public_key).map(|fingerprint| TrustedKey {
                 fingerprint,
                 name,
@@ -74,6 +75,6 @@ mod tests {
     #[test]
     fn a_name_given_twice_means_neither() {
         let keys = read(&root(&[("q3", "good"), ("q3", "good")]), parse);
-        assert!(keys["q3"].as_ref().unwrap_err().contains("two keys"));
+        assert!(keys["q3"].as_ref().unwrap_err().contains("shares its name"));
     }
 }

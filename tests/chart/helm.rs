@@ -26,7 +26,10 @@ pub fn tool(name: &str) -> Command {
             .stderr(Stdio::inherit())
             .output()
             .expect("tests/testbed/tools can be run");
-        assert!(output.status.success(), "the test bed has no helm or no API server: run `make tools` and read why");
+        assert!(
+            output.status.success(),
+            "the test bed has no helm or no API server: run `make tools` and read why"
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     });
     let program = path
@@ -35,8 +38,11 @@ pub fn tool(name: &str) -> Command {
         .find(|program| fs::exists(program).unwrap_or(false))
         .unwrap_or_else(|| panic!("no {name} in {path}: run `make tools`, or set PROBITY_TOOLS"));
     let mut command = Command::new(program);
-    for (variable, folder) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
-    {
+    for (variable, folder) in [
+        ("HELM_CACHE_HOME", "cache"),
+        ("HELM_CONFIG_HOME", "config"),
+        ("HELM_DATA_HOME", "data"),
+    ] {
         command.env(variable, format!("{}/helm-{folder}", env!("CARGO_TARGET_TMPDIR")));
     }
     command
@@ -51,7 +57,10 @@ pub struct Outcome {
 
 /// Runs to the end.
 pub fn run(command: &mut Command) -> Outcome {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     Outcome {
         ok: output.status.success(),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -71,19 +80,30 @@ pub fn must(command: &mut Command) -> String {
 
 /// `--set` for what has no default.
 pub fn image() -> [String; 4] {
-    ["--set", "image.repository=registry.example/probity", "--set", &format!("image.digest={DIGEST}")]
-        .map(ToOwned::to_owned)
+    [
+        "--set",
+        "image.repository=registry.example/probity",
+        "--set",
+        &format!("image.digest={DIGEST}"),
+    ]
+    .map(ToOwned::to_owned)
 }
 
 /// `helm template`, with exactly these arguments after the chart.
 pub fn template(args: &[&str]) -> Outcome {
-    run(tool("helm").args(["template", "probity", CHART, "--namespace", NAMESPACE]).args(args))
+    run(tool("helm")
+        .args(["template", "probity", CHART, "--namespace", NAMESPACE])
+        .args(args))
 }
 
 /// The objects rendered for these further arguments.
 pub fn render(args: &[&str]) -> Vec<Value> {
     let image = image();
-    let all: Vec<&str> = image.iter().map(String::as_str).chain(args.iter().copied()).collect();
+    let all: Vec<&str> = image
+        .iter()
+        .map(String::as_str)
+        .chain(args.iter().copied())
+        .collect();
     let outcome = template(&all);
     assert!(outcome.ok, "helm template {args:?}: {}", outcome.err);
     decode(&outcome.out)
@@ -92,12 +112,17 @@ pub fn render(args: &[&str]) -> Vec<Value> {
 /// Every document; a duplicate key is an error.
 pub fn decode(yaml: &str) -> Vec<Value> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
-    documents.into_iter().filter(|document| !document.is_null()).collect()
+    documents
+        .into_iter()
+        .filter(|document| !document.is_null())
+        .collect()
 }
 
 /// The one object of this kind and name.
 pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
-    let mut found = objects.iter().filter(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    let mut found = objects
+        .iter()
+        .filter(|object| object["kind"] == kind && object["metadata"]["name"] == name);
     let one = found.next().unwrap_or_else(|| panic!("no {kind} {name}"));
     assert!(found.next().is_none(), "two of {kind} {name}");
     one

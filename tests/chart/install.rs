@@ -18,8 +18,13 @@ fn file(content: &str) -> NamedTempFile {
 }
 
 fn create_namespace(name: &str, labels: &Value) {
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
-    must(kubectl().args(["apply", "--server-side", "-f"]).arg(file(&namespace.to_string()).path()));
+    let namespace =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+    must(
+        kubectl()
+            .args(["apply", "--server-side", "-f"])
+            .arg(file(&namespace.to_string()).path()),
+    );
 }
 
 fn helm(args: &[&str]) -> String {
@@ -27,7 +32,11 @@ fn helm(args: &[&str]) -> String {
 }
 
 fn get(args: &[&str]) -> Vec<String> {
-    let names = must(kubectl().args(["get", "--output", "name", "--ignore-not-found"]).args(args));
+    let names = must(
+        kubectl()
+            .args(["get", "--output", "name", "--ignore-not-found"])
+            .args(args),
+    );
     names.lines().map(ToOwned::to_owned).collect()
 }
 
@@ -36,17 +45,34 @@ fn get(args: &[&str]) -> Vec<String> {
 fn a_release_from_beginning_to_end() {
     let image = image();
     let release = |verb: &str, more: &[&str]| {
-        let mut args = vec![verb, "probity", CHART, "--namespace", NAMESPACE, "--create-namespace"];
+        let mut args = vec![
+            verb,
+            "probity",
+            CHART,
+            "--namespace",
+            NAMESPACE,
+            "--create-namespace",
+        ];
         args.extend(image.iter().map(String::as_str));
         args.extend(more);
         helm(&args)
     };
-    let crds = ["artifactverifications", "clusterdeploymentpolicies", "modeldeployments", "trustroots"]
-        .map(|plural| format!("customresourcedefinition.apiextensions.k8s.io/{plural}.probity.dev"));
+    let crds = [
+        "artifactverifications",
+        "clusterdeploymentpolicies",
+        "modeldeployments",
+        "trustroots",
+    ]
+    .map(|plural| format!("customresourcedefinition.apiextensions.k8s.io/{plural}.probity.dev"));
     let one_role = ["clusterroles", "--selector", "app.kubernetes.io/name=probity"];
 
     let notes = release("install", &[]);
-    for word in ["TrustRoot", "ClusterDeploymentPolicy", "probity.dev/governed=true", "deployment/probity"] {
+    for word in [
+        "TrustRoot",
+        "ClusterDeploymentPolicy",
+        "probity.dev/governed=true",
+        "deployment/probity",
+    ] {
         assert!(notes.contains(word), "the notes do not say `{word}`:\n{notes}");
     }
     assert_eq!(get(&["customresourcedefinitions"]), crds);
@@ -58,17 +84,36 @@ fn a_release_from_beginning_to_end() {
     the_operator_may_read_a_secret_but_not_find_one();
 
     release("upgrade", &["--set", "log.level=debug"]);
-    let level = must(kubectl().args(["--namespace", NAMESPACE, "get", "deployment", "probity", "--output"]).arg(
-        "jsonpath={.spec.template.spec.containers[0].env[0].value}",
-    ));
+    let level = must(
+        kubectl()
+            .args([
+                "--namespace",
+                NAMESPACE,
+                "get",
+                "deployment",
+                "probity",
+                "--output",
+            ])
+            .arg("jsonpath={.spec.template.spec.containers[0].env[0].value}"),
+    );
     assert_eq!(level, "debug");
 
     // Another release would be a second operator writing the same objects.
-    let second = run(tool("helm").args(["--kubeconfig", kubeconfig(), "install", "other", CHART]).args(&image));
-    assert!(!second.ok && second.err.contains("cannot be imported"), "{}", second.err);
+    let second = run(tool("helm")
+        .args(["--kubeconfig", kubeconfig(), "install", "other", CHART])
+        .args(&image));
+    assert!(
+        !second.ok && second.err.contains("cannot be imported"),
+        "{}",
+        second.err
+    );
 
     helm(&["uninstall", "probity", "--namespace", NAMESPACE]);
-    assert_eq!(get(&["customresourcedefinitions"]), crds, "models and policies survive an uninstall");
+    assert_eq!(
+        get(&["customresourcedefinitions"]),
+        crds,
+        "models and policies survive an uninstall"
+    );
     assert!(get(&one_role).is_empty());
     assert!(get(&["deployments", "--namespace", NAMESPACE]).is_empty());
 
@@ -78,27 +123,55 @@ fn a_release_from_beginning_to_end() {
 
 /// Pod Security admission judges pods, not Deployments: so ask for the pod itself, where `restricted` is enforced.
 fn the_pod_fits_the_strictest_namespace() {
-    create_namespace(NAMESPACE, &json!({"pod-security.kubernetes.io/enforce": "restricted"}));
+    create_namespace(
+        NAMESPACE,
+        &json!({"pod-security.kubernetes.io/enforce": "restricted"}),
+    );
     for values in value_files() {
         let objects = render(&["--values", &values]);
         let template = &find(&objects, "Deployment", "probity")["spec"]["template"];
         let mut pod = json!({"apiVersion": "v1", "kind": "Pod"});
-        pod["metadata"] = json!({"name": "operator", "namespace": NAMESPACE, "labels": template["metadata"]["labels"]});
+        pod["metadata"] =
+            json!({"name": "operator", "namespace": NAMESPACE, "labels": template["metadata"]["labels"]});
         pod["spec"] = template["spec"].clone();
-        must(kubectl().args(["create", "--dry-run=server", "-f"]).arg(file(&pod.to_string()).path()));
+        must(
+            kubectl()
+                .args(["create", "--dry-run=server", "-f"])
+                .arg(file(&pod.to_string()).path()),
+        );
         // The same pod without its confinement is refused, so that the line above says something.
         pod["spec"]["containers"][0]["securityContext"] = json!({});
-        let loose = run(kubectl().args(["create", "--dry-run=server", "-f"]).arg(file(&pod.to_string()).path()));
-        assert!(!loose.ok && loose.err.contains("violates PodSecurity"), "{}", loose.err);
+        let loose = run(kubectl()
+            .args(["create", "--dry-run=server", "-f"])
+            .arg(file(&pod.to_string()).path()));
+        assert!(
+            !loose.ok && loose.err.contains("violates PodSecurity"),
+            "{}",
+            loose.err
+        );
     }
 }
 
 fn the_operator_may_read_a_secret_but_not_find_one() {
     let may = |verb: &str, resource: &str| {
         let account = format!("system:serviceaccount:{NAMESPACE}:probity");
-        run(kubectl().args(["auth", "can-i", verb, resource, "--namespace", "default", "--as", &account])).ok
+        run(kubectl().args([
+            "auth",
+            "can-i",
+            verb,
+            resource,
+            "--namespace",
+            "default",
+            "--as",
+            &account,
+        ]))
+        .ok
     };
-    assert!(may("get", "secrets") && may("patch", "deployments.apps") && may("delete", "artifactverifications.probity.dev"));
+    assert!(
+        may("get", "secrets")
+            && may("patch", "deployments.apps")
+            && may("delete", "artifactverifications.probity.dev")
+    );
     for (verb, resource) in [
         ("list", "secrets"),
         ("watch", "secrets"),
@@ -120,12 +193,28 @@ fn the_server_takes_every_field_that_is_rendered() {
     for values in value_files() {
         let image = image();
         let rendered = must(
-            tool("helm").args(["template", "strict", CHART, "--namespace", "strict", "--values", &values]).args(&image),
+            tool("helm")
+                .args([
+                    "template",
+                    "strict",
+                    CHART,
+                    "--namespace",
+                    "strict",
+                    "--values",
+                    &values,
+                ])
+                .args(&image),
         );
         // The Prometheus operator's kind is the one this server does not know.
-        let objects: Vec<Value> =
-            helm::decode(&rendered).into_iter().filter(|object| object["kind"] != "ServiceMonitor").collect();
+        let objects: Vec<Value> = helm::decode(&rendered)
+            .into_iter()
+            .filter(|object| object["kind"] != "ServiceMonitor")
+            .collect();
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-        must(kubectl().args(["apply", "--dry-run=server", "--validate=strict", "-f"]).arg(file(&list).path()));
+        must(
+            kubectl()
+                .args(["apply", "--dry-run=server", "--validate=strict", "-f"])
+                .arg(file(&list).path()),
+        );
     }
 }

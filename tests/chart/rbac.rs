@@ -7,24 +7,31 @@ use serde_json::{Value, json};
 
 use crate::helm::{NAMESPACE, find, render};
 
+/// What is only followed.
+const FOLLOWED: &[&str] = &["list", "watch"];
+/// What is looked at, by name, before it is applied: it might be somebody else's.
+const MADE: &[&str] = &["get", "list", "watch", "create", "patch"];
+/// What the operator made for itself, and clears away when nobody asks for it.
+const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+
 /// Everything the operator does to the cluster: (API group, resource, verbs).
 ///
 /// No delete but of its own verdicts, no watching of secrets, no exec, no finalizers, no roles.
 const OPERATOR: &[(&str, &str, &[&str])] = &[
-    ("probity.dev", "modeldeployments", &["get", "list", "watch"]),
+    ("probity.dev", "modeldeployments", FOLLOWED),
     ("probity.dev", "modeldeployments/status", &["patch"]),
-    ("probity.dev", "clusterdeploymentpolicies", &["get", "list", "watch"]),
+    ("probity.dev", "clusterdeploymentpolicies", FOLLOWED),
     ("probity.dev", "clusterdeploymentpolicies/status", &["patch"]),
-    ("probity.dev", "trustroots", &["get", "list", "watch"]),
+    ("probity.dev", "trustroots", FOLLOWED),
     ("probity.dev", "trustroots/status", &["patch"]),
-    ("probity.dev", "artifactverifications", &["get", "list", "watch", "create", "patch", "delete"]),
+    ("probity.dev", "artifactverifications", OWN),
     ("probity.dev", "artifactverifications/status", &["patch"]),
-    ("", "namespaces", &["get", "list", "watch"]),
-    ("", "pods", &["get", "list", "watch"]),
+    ("", "namespaces", FOLLOWED),
+    ("", "pods", FOLLOWED),
     ("", "secrets", &["get"]),
-    ("", "services", &["get", "list", "watch", "create", "patch"]),
-    ("", "serviceaccounts", &["get", "list", "watch", "create", "patch"]),
-    ("apps", "deployments", &["get", "list", "watch", "create", "patch"]),
+    ("", "services", MADE),
+    ("", "serviceaccounts", MADE),
+    ("apps", "deployments", MADE),
     ("events.k8s.io", "events", &["create", "patch"]),
 ];
 
@@ -36,7 +43,11 @@ fn permissions(role: &Value) -> Permissions {
     let mut all = Permissions::new();
     for rule in role["rules"].as_array().unwrap() {
         let keys: BTreeSet<&str> = rule.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, BTreeSet::from(["apiGroups", "resources", "verbs"]), "a rule of another shape: {rule}");
+        assert_eq!(
+            keys,
+            BTreeSet::from(["apiGroups", "resources", "verbs"]),
+            "a rule of another shape: {rule}"
+        );
         for group in words(&rule["apiGroups"]) {
             for resource in words(&rule["resources"]) {
                 for verb in words(&rule["verbs"]) {
@@ -54,22 +65,34 @@ fn the_operator_may_do_what_the_table_says_and_nothing_else() {
     let expected: Permissions = OPERATOR
         .iter()
         .flat_map(|(group, resource, verbs)| {
-            verbs.iter().map(|verb| ((*group).to_owned(), (*resource).to_owned(), (*verb).to_owned()))
+            verbs
+                .iter()
+                .map(|verb| ((*group).to_owned(), (*resource).to_owned(), (*verb).to_owned()))
         })
         .collect();
     let granted = permissions(find(&render(&[]), "ClusterRole", "probity"));
     let too_much: Vec<_> = granted.difference(&expected).collect();
     let too_little: Vec<_> = expected.difference(&granted).collect();
-    assert!(too_much.is_empty() && too_little.is_empty(), "too much: {too_much:?}\ntoo little: {too_little:?}");
+    assert!(
+        too_much.is_empty() && too_little.is_empty(),
+        "too much: {too_much:?}\ntoo little: {too_little:?}"
+    );
 }
 
 #[test]
 fn the_permissions_go_to_the_operator_alone() {
     let objects = render(&[]);
-    let bindings: Vec<&Value> =
-        objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("RoleBinding")).collect();
-    let [binding] = bindings[..] else { panic!("one binding, not {}", bindings.len()) };
-    assert_eq!(binding["subjects"], json!([{"kind": "ServiceAccount", "name": "probity", "namespace": NAMESPACE}]));
+    let bindings: Vec<&Value> = objects
+        .iter()
+        .filter(|object| object["kind"].as_str().unwrap().ends_with("RoleBinding"))
+        .collect();
+    let [binding] = bindings[..] else {
+        panic!("one binding, not {}", bindings.len())
+    };
+    assert_eq!(
+        binding["subjects"],
+        json!([{"kind": "ServiceAccount", "name": "probity", "namespace": NAMESPACE}])
+    );
     assert_eq!(binding["roleRef"]["name"], "probity");
     let pod = &find(&objects, "Deployment", "probity")["spec"]["template"]["spec"];
     assert_eq!(pod["serviceAccountName"], "probity");
@@ -79,14 +102,26 @@ fn the_permissions_go_to_the_operator_alone() {
 fn people_read_everything_and_write_only_what_they_ask_for() {
     let objects = render(&[]);
     let viewer = find(&objects, "ClusterRole", "probity-viewer");
-    assert_eq!(viewer["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"], "true");
+    assert_eq!(
+        viewer["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"],
+        "true"
+    );
     for (_, resource, verb) in permissions(viewer) {
-        assert!(["get", "list", "watch"].contains(&verb.as_str()), "the viewer may {verb} {resource}");
+        assert!(
+            ["get", "list", "watch"].contains(&verb.as_str()),
+            "the viewer may {verb} {resource}"
+        );
     }
 
     let editor = find(&objects, "ClusterRole", "probity-editor");
-    assert_eq!(editor["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"], "true");
-    assert_eq!(editor["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"], Value::Null);
+    assert_eq!(
+        editor["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"],
+        "true"
+    );
+    assert_eq!(
+        editor["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"],
+        Value::Null
+    );
     for (group, resource, verb) in permissions(editor) {
         assert_eq!(group, "probity.dev");
         // A verdict or a status somebody could write would be worth more than a signature.

@@ -9,11 +9,21 @@ use crate::helm::{DIGEST, image, template};
 fn an_image_must_be_named() {
     let outcome = template(&[]);
     assert!(!outcome.ok);
-    assert!(outcome.err.contains("image.repository: say where the image is"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("image.repository: say where the image is"),
+        "{}",
+        outcome.err
+    );
 
     let outcome = template(&["--set", "image.repository=registry.example/probity"]);
     assert!(!outcome.ok);
-    assert!(outcome.err.contains("image.digest: say which image it is, as sha256:…"), "{}", outcome.err);
+    assert!(
+        outcome
+            .err
+            .contains("image.digest: say which image it is, as sha256:…"),
+        "{}",
+        outcome.err
+    );
 }
 
 #[test_case("image.tag=1.0.0", &["image.tag", "set image.digest instead", "crane digest registry.example/probity:1.0.0"]; "a tag")]
@@ -31,9 +41,11 @@ fn an_image_must_be_named() {
 #[test_case("registries.allowHosts={auth.example/token}", &["/registries/allowHosts/0"]; "a host with a path")]
 #[test_case("registries.allowHosts={*}", &["/registries/allowHosts/0"]; "every host")]
 #[test_case("registries.allow={registry.example/models/*}", &["/registries/allow/0"]; "a repository where a registry is meant")]
+#[test_case("registries.allow={*.example}", &["/registries/allow/0"]; "a pattern where a registry is meant")]
 #[test_case("log.level=loud", &["/log/level"]; "a level that is none")]
 #[test_case("log.format=xml", &["/log/format", "json"]; "a format that is none")]
 #[test_case("maxConcurrentReconciles=0", &["/maxConcurrentReconciles"]; "no worker")]
+#[test_case("maxConcurrentReconciles=5000", &["/maxConcurrentReconciles"]; "more workers than the operator takes")]
 #[test_case("maxConcurrentReconciles=four", &["/maxConcurrentReconciles", "integer"]; "a number in words")]
 #[test_case("resources.limits.memory=lots", &["/resources/limits/memory"]; "a quantity that is none")]
 #[test_case("resources.limit.memory=1Gi", &["/resources", "limit"]; "resources in another spelling")]
@@ -51,7 +63,11 @@ fn a_bad_value_is_refused_by_name(set: &str, words: &[&str]) {
     let outcome = template(&args);
     assert!(!outcome.ok, "{set} was taken");
     for word in words {
-        assert!(outcome.err.contains(word), "{set}: the refusal does not say `{word}`:\n{}", outcome.err);
+        assert!(
+            outcome.err.contains(word),
+            "{set}: the refusal does not say `{word}`:\n{}",
+            outcome.err
+        );
     }
 }
 
@@ -62,5 +78,9 @@ fn a_cluster_that_is_too_old_is_refused() {
     args.extend(["--kube-version", "1.32.9"]);
     let outcome = template(&args);
     assert!(!outcome.ok);
-    assert!(outcome.err.contains("kubeVersion") && outcome.err.contains("1.33"), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("kubeVersion") && outcome.err.contains("1.33"),
+        "{}",
+        outcome.err
+    );
 }

@@ -29,11 +29,12 @@ use crate::evidence::{Digest, Finding, Reason as ReasonCode, SignerIdentity};
     doc = "An AI model, served only while it can be shown to be the model somebody signed.",
     scale(spec_replicas_path = ".spec.server.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Serving", type_ = "string", json_path = ".status.serving.digest"),
-    printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate.digest"),
-    printcolumn(name = "Signer", type_ = "string", json_path = ".status.serving.signers[*].name"),
+    printcolumn(name = "Serving", type_ = "string", json_path = ".status.serving.version"),
+    printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate.version"),
+    printcolumn(name = "Signer", type_ = "string", json_path = ".status.serving.signedBy"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Digest", type_ = "string", json_path = ".status.serving.digest", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     validation = rules::model_name()
 )]
@@ -221,6 +222,9 @@ pub struct ResolvedSource {
 pub struct ServingModel {
     /// The artifact's digest.
     pub digest: Digest,
+    /// The tag it was asked for by and the first digits of the digest, for people.
+    #[schemars(length(max = 141))]
+    pub version: String,
     /// The reference it was asked for by.
     #[schemars(length(max = 1024))]
     pub reference: String,
@@ -233,6 +237,9 @@ pub struct ServingModel {
     /// Who signed it.
     #[schemars(length(max = 32))]
     pub signers: Vec<ServingSigner>,
+    /// The signers' names, for people.
+    #[schemars(length(max = 2112))]
+    pub signed_by: String,
     /// The `ArtifactVerification` that shows it.
     #[schemars(length(max = 253))]
     pub verification: String,
@@ -256,6 +263,10 @@ pub struct CandidateModel {
     /// The artifact's digest, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// The tag it was asked for by and the first digits of the digest, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 141))]
+    pub version: Option<String>,
     /// The reference it was asked for by.
     #[schemars(length(max = 1024))]
     pub reference: String,

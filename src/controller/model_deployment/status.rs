@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use crate::{
     api::{
         MODEL_LABEL,
-        v1alpha1::{CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel},
+        v1alpha1::{CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, ServingSigner},
     },
     evidence::{Digest, Reference, Verdict},
     policy::{Evidence, Verification},
@@ -54,7 +54,7 @@ impl Summary {
 /// The status after one look.
 pub fn status(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timestamp) -> ModelDeploymentStatus {
     let old = model.status.as_ref();
-    let serving = serving(old.and_then(|old| old.serving.as_ref()), plan, outcome, now);
+    let serving = serving(model, plan, outcome, now);
     let summary = summary(model, plan, outcome, serving.as_ref());
     let generation = model.metadata.generation;
     let wanted = wanted_conditions(plan, outcome, &summary);
@@ -71,37 +71,57 @@ pub fn status(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Time
 }
 
 /// What serves: the digest whose rollout completed last. Whether its pods are available just now is another condition.
-fn serving(old: Option<&ServingModel>, plan: &Plan, outcome: &Outcome, now: Timestamp) -> Option<ServingModel> {
+fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timestamp) -> Option<ServingModel> {
+    let old = model.status.as_ref().and_then(|status| status.serving.as_ref());
     // Without a Deployment of ours nothing serves, whatever the status remembers.
     let running = outcome.rollout.template.as_ref()?;
     if !outcome.rollout.complete {
         return old.cloned();
     }
-    let judged = plan.requested.iter().chain(&plan.serving).find(|judged| judged.subject == running.digest);
     let old = old.filter(|old| old.digest == running.digest);
+    // What was asked for says more than the pinned reference in the template: it has the tag.
+    let asked = match &plan.request {
+        Request::Known { reference, digest } if *digest == running.digest => Some(reference),
+        _ => None,
+    };
+    let remembered = || old.and_then(|old| old.reference.parse().ok());
+    let reference = asked.cloned().or_else(remembered).unwrap_or_else(|| running.reference.clone());
+    let base = ServingModel {
+        digest: running.digest,
+        version: version(&reference, running.digest),
+        reference: reference.to_string(),
+        since: old.map_or(Time(now), |old| old.since.clone()),
+        size: i64::try_from(running.size).unwrap_or(i64::MAX),
+        files: old.map_or(0, |old| old.files),
+        signers: old.map_or(Vec::new(), |old| old.signers.clone()),
+        signed_by: old.map_or(String::new(), |old| old.signed_by.clone()),
+        verification: old.map_or(String::new(), |old| old.verification.clone()),
+    };
+    let judged = plan.requested.iter().chain(&plan.serving).find(|judged| judged.subject == running.digest);
     let Some((judged, Evidence::Known(found))) = judged.map(|judged| (judged, &judged.evidence)) else {
-        // It serves, and what was found when it was admitted is not known any more: keep what is remembered.
-        return old.cloned().or_else(|| {
-            Some(ServingModel {
-                digest: running.digest,
-                reference: running.reference.to_string(),
-                since: Time(now),
-                size: i64::try_from(running.size).unwrap_or(i64::MAX),
-                files: 0,
-                signers: Vec::new(),
-                verification: String::new(),
-            })
-        });
+        // It serves, and what was found when it was admitted cannot be looked up just now: keep what is remembered.
+        return Some(base);
     };
     Some(ServingModel {
-        digest: running.digest,
-        reference: running.reference.to_string(),
-        since: old.map_or(Time(now), |old| old.since.clone()),
         size: i64::try_from(found.size).unwrap_or(i64::MAX),
         files: i32::try_from(found.files).unwrap_or(i32::MAX),
         signers: judged.decision.signers.clone(),
+        signed_by: names(&judged.decision.signers),
         verification: judged.verification.clone().unwrap_or_default(),
+        ..base
     })
+}
+
+fn names(signers: &[ServingSigner]) -> String {
+    signers.iter().map(|signer| signer.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The tag and the first digits of the digest.
+fn version(reference: &Reference, digest: Digest) -> String {
+    match reference.tag() {
+        Some(tag) => format!("{tag}@{}", digest.short()),
+        None => digest.short(),
+    }
 }
 
 /// What was asked for, unless it is what serves.
@@ -112,14 +132,14 @@ fn candidate(
     summary: &Summary,
 ) -> Option<CandidateModel> {
     let asked = model.spec.model.source.oci.as_ref().map(|oci| oci.reference.clone()).unwrap_or_default();
-    let digest = match &plan.request {
-        Request::Known { digest, .. } => Some(*digest),
-        Request::Refused(_) | Request::Unresolved { .. } => None,
+    let (digest, version) = match &plan.request {
+        Request::Known { digest, reference } => (Some(*digest), Some(version(reference, *digest))),
+        Request::Refused(_) | Request::Unresolved { .. } => (None, None),
     };
     if digest.is_some() && digest == serving.map(|serving| serving.digest) {
         return None;
     }
-    Some(CandidateModel { digest, reference: asked, reason: summary.reason.clone() })
+    Some(CandidateModel { digest, version, reference: asked, reason: summary.reason.clone() })
 }
 
 fn summary(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, serving: Option<&ServingModel>) -> Summary {
@@ -167,8 +187,7 @@ fn rolled_out(
     serving: Option<&ServingModel>,
 ) -> Summary {
     let rollout = &outcome.rollout;
-    let signers: Vec<_> = judged.decision.signers.iter().map(|signer| signer.name.as_str()).collect();
-    let signers = signers.join(", ");
+    let signers = names(&judged.decision.signers);
     let what = match reference.digest() {
         Some(_) => reference.to_string(),
         None => format!("{reference} (sha256:{}…)", digest.short()),
@@ -276,12 +295,11 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
     let mut notes = Vec::new();
     let served = old.and_then(|old| old.serving.as_ref()).map(|serving| serving.digest);
     if let Some(serving) = new.serving.as_ref().filter(|serving| Some(serving.digest) != served) {
-        let signers: Vec<_> = serving.signers.iter().map(|signer| signer.name.as_str()).collect();
         notes.push(Note {
             warning: false,
             reason: "Serving".into(),
             action: "RollOut",
-            message: format!("{} serves now, signed by {}", serving.digest, signers.join(", ")),
+            message: format!("{} serves now, signed by {}", serving.version, serving.signed_by),
         });
     }
     let Some(now) = ready(new) else { return notes };

@@ -4,7 +4,8 @@
 # first process; removes only what carries the node's name or index.
 
 # The first process is recorded with its start time and the boot: a pid alone may be somebody else's by now.
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# A dead process that nobody has collected yet (Z) does not count.
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" {print $20}'; }
 boot() { cat /proc/sys/kernel/random/boot_id; }
 record_init() { echo "$1 $(start_time "$1") $(boot) $(netns_inode)" >"$state/init"; }
 netns_inode() { stat -L -c %i "/run/netns/$netns"; }
@@ -16,19 +17,18 @@ init_alive() {
 }
 
 node_processes() {
-  local inodes=() pid when since inode own link
-  own=$(readlink /proc/self/ns/net)
+  local inodes=() pid when since inode
   if [[ -e /run/netns/$netns && $(stat -f -c %T "/run/netns/$netns") == nsfs ]]; then inodes+=("$(netns_inode)"); fi
-  if read -r pid when since inode 2>/dev/null <"$state/init" && [[ $since == "$(boot)" ]]; then
+  if init_alive; then
     # The namespace's name may be gone while its processes live on.
-    if init_alive; then echo "$pid"; inodes+=("$inode"); fi
+    read -r pid when since inode <"$state/init"
+    echo "$pid"
+    inodes+=("$inode")
   fi
-  for pid in /proc/[0-9]*; do
-    link=$(readlink "$pid/ns/net" 2>/dev/null) || continue
-    [[ $link != "$own" ]] || continue
-    for inode in "${inodes[@]}"; do
-      if [[ $link == "net:[$inode]" ]]; then echo "${pid#/proc/}"; fi
-    done
+  for inode in "${inodes[@]}"; do
+    # Never our own namespace, whatever a damaged record says.
+    [[ $inode != "$(stat -L -c %i /proc/self/ns/net)" ]] || continue
+    find /proc/[0-9]*/ns/net -lname "net:\\[$inode\\]" 2>/dev/null | cut -d/ -f3
   done
   cgroup_directories | while read -r pid; do cat "$pid/cgroup.procs" 2>/dev/null; done | grep -vx 0 || true
 }
@@ -67,8 +67,8 @@ leftovers() {
   cgroup_directories | sed 's/^/cgroup /'
   [[ ! -e /run/netns/$netns ]] || echo "network namespace $netns"
   [[ ! -e $state ]] || echo "directory $state"
+  node_links | sed 's/^/link /'
   if [[ -n $index ]]; then
-    ip -o link show "$link" 2>/dev/null | sed 's/^/link /'
     for net in "$node_net" "$pod_net" "$service_net"; do ip -4 route show root "$net"; done | sed 's/^/route /'
   fi
 }

@@ -1,0 +1,126 @@
+//! The documents against the program: every reason is explained, every link leads somewhere.
+//! It reads the Markdown of the checkout and asks nobody outside it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use probity::evidence::{Class, Reason};
+
+const TOP: &str = env!("CARGO_MANIFEST_DIR");
+
+fn operations() -> String {
+    fs::read_to_string(format!("{TOP}/docs/operations.md")).unwrap()
+}
+
+/// Every Markdown file of ours; what builds leave behind and hidden folders are not.
+fn documents() -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                if !name.starts_with('.') && name != "target" {
+                    walk(&path, found);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(Path::new(TOP), &mut found);
+    found
+}
+
+/// The targets of `[text](target)` that are files of ours.
+fn local_links(text: &str) -> Vec<&str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|target| !target.contains("://") && !target.starts_with('#'))
+        .map(|target| target.split('#').next().unwrap())
+        .collect()
+}
+
+#[test]
+fn every_reason_is_explained_once_under_its_class() {
+    let text = operations();
+    for reason in Reason::ALL {
+        let row = format!("| `{reason}` |");
+        assert_eq!(
+            text.matches(&row).count(),
+            1,
+            "docs/operations.md has not one row for {reason}"
+        );
+        let heading = text[..text.find(&row).unwrap()]
+            .lines()
+            .rev()
+            .find(|line| line.starts_with("###"))
+            .unwrap();
+        let class = reason.class();
+        let (name, code) = (
+            format!("### {class:?}:"),
+            format!("(exit code {})", class.exit_code()),
+        );
+        assert!(
+            heading.starts_with(&name) && heading.ends_with(&code),
+            "{reason} is {class:?}, not under `{heading}`"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_explained_that_is_not_there() {
+    let text = operations();
+    let of_a_class = text.split("\n#").filter(|section| {
+        section
+            .lines()
+            .next()
+            .is_some_and(|heading| heading.contains("(exit code "))
+    });
+    for row in of_a_class
+        .flat_map(str::lines)
+        .filter(|line| line.starts_with("| `"))
+    {
+        let code = row.split('`').nth(1).unwrap();
+        assert!(
+            Reason::ALL.iter().any(|reason| reason.as_str() == code),
+            "`{code}` is no reason"
+        );
+    }
+}
+
+#[test]
+fn every_exit_code_is_in_the_table_of_exit_codes() {
+    let text = operations();
+    for class in Reason::ALL.iter().map(|reason| reason.class()) {
+        let again = if class == Class::Transient { "yes" } else { "no" };
+        let row = format!("| {} | {class:?} | {again} |", class.exit_code());
+        assert!(text.contains(&row), "docs/operations.md lacks `{row}`");
+    }
+}
+
+#[test]
+fn every_link_to_a_file_leads_to_one() {
+    let documents = documents();
+    assert!(documents.len() > 5, "{documents:?}");
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        let folder = document.parent().unwrap().display();
+        for target in local_links(&text) {
+            let file = format!("{folder}/{target}");
+            assert!(
+                fs::exists(&file).unwrap(),
+                "{} links to {target}, which is not there",
+                document.display()
+            );
+        }
+    }
+}
