@@ -13,16 +13,21 @@ pub mod source;
 pub mod trust_root;
 pub mod world;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, Resource,
     core::ObjectMeta,
     runtime::{
-        controller::{Action, Config},
+        controller::{self, Action, Config},
         events::{Event, EventType, Recorder, Reporter},
+        reflector::ObjectRef,
     },
 };
 
@@ -94,6 +99,12 @@ impl Context {
     fn now(&self) -> Timestamp {
         // Kubernetes keeps whole seconds; a finer one would differ from what is read back, and be written again.
         Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// A reconciliation was carried out: should a later one fail, its pauses start over.
+    fn succeeded<K: Resource<DynamicType = ()>>(&self, object: &K) {
+        self.retry.forget(&error_key(object));
+        self.metrics.succeeded(&K::kind(&()));
     }
 
     fn controller_config(&self) -> Config {
@@ -216,9 +227,32 @@ where
         _ => {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             tracing::warn!(kind = %K::kind(&()), object = %name(object.meta()), category, %error, cause, "reconciling failed");
-            Action::requeue(context.retry.failed(&format!("error/{}", object.uid().unwrap_or_default()), None))
+            Action::requeue(context.retry.failed(&error_key(&*object), None))
         }
     }
+}
+
+/// Where the pauses after errors of one object are kept; what could not be read of an artifact has pauses of its own.
+fn error_key<K: Resource>(object: &K) -> String {
+    format!("error/{}", object.meta().uid.as_deref().unwrap_or_default())
+}
+
+/// Says what a controller met beside its reconcilers' errors: a watch that is refused or broken stops nothing, and would
+/// otherwise stop in silence what depends on it.
+fn observe<K, Q>(result: Result<(ObjectRef<K>, Action), controller::Error<Error, Q>>) -> Ready<()>
+where
+    K: Resource<DynamicType = ()>,
+    Q: std::error::Error + 'static,
+{
+    match result {
+        // Errors of reconcilers are told by the error policy; an object that is gone is no error.
+        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(kind = %K::kind(&()), %error, cause, "a watch failed; trying again");
+        }
+    }
+    ready(())
 }
 
 fn name(meta: &ObjectMeta) -> String {

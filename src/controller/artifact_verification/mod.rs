@@ -24,7 +24,7 @@ use crate::{
     evidence::{ArtifactReport, Failure, Reason, Reference},
 };
 
-use super::{Context, Error, error_policy};
+use super::{Context, Error, error_policy, observe};
 pub use status::status;
 
 /// Runs until `stop` resolves.
@@ -34,7 +34,7 @@ pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output
         .with_config(context.controller_config())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(|_| futures::future::ready(()))
+        .for_each(observe)
         .await;
 }
 
@@ -62,7 +62,7 @@ async fn reconcile(verification: Arc<ArtifactVerification>, context: Arc<Context
     let pause = answer.as_ref().err().map(|error| context.retry.failed(&key, error.retry_after));
     let api: Api<ArtifactVerification> = context.api(&namespace);
     patch_status(&api, &*verification, FIELD_MANAGER, old, &new).await?;
-    context.metrics.succeeded("ArtifactVerification");
+    context.succeeded(&*verification);
     Ok(pause.map_or_else(Action::await_change, Action::requeue))
 }
 

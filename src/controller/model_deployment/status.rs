@@ -188,7 +188,10 @@ fn rolled_out(
 ) -> Summary {
     let rollout = &outcome.rollout;
     let signers = names(&judged.decision.signers);
-    let what = format!("{} (sha256:{}…)", reference, digest.short());
+    let what = match reference.digest() {
+        Some(_) => reference.to_string(),
+        None => format!("{reference} (sha256:{}…)", digest.short()),
+    };
     if rollout.complete && rollout.template.as_ref().is_some_and(|template| template.digest == digest) {
         let message = format!("{what} serves, signed by {signers}");
         // A followed tag that cannot be looked at says so here: what serves is right, and may be old.
@@ -309,3 +312,6 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
     }
     notes
 }
+
+#[cfg(test)]
+mod tests;

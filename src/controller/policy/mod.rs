@@ -22,7 +22,7 @@ use crate::{
 use super::{
     Context, Error,
     condition::{State, Wanted, conditions},
-    error_policy,
+    error_policy, observe,
 };
 
 /// Runs until `stop` resolves.
@@ -33,7 +33,7 @@ pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output
         .reconcile_all_on(context.world.changes())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(|_| futures::future::ready(()))
+        .for_each(observe)
         .await;
 }
 
@@ -48,7 +48,7 @@ async fn reconcile(policy: Arc<ClusterDeploymentPolicy>, context: Arc<Context>) 
     let new = status(policy.status.as_ref(), rules, context.now());
     let api: Api<ClusterDeploymentPolicy> = Api::all(context.client.clone());
     patch_status(&api, &*policy, FIELD_MANAGER, policy.status.as_ref(), &new).await?;
-    context.metrics.succeeded("ClusterDeploymentPolicy");
+    context.succeeded(&*policy);
     tracing::debug!(policy = policy.name_any(), "looked at");
     Ok(Action::await_change())
 }

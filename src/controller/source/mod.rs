@@ -22,7 +22,7 @@ use crate::{
     policy::accept,
 };
 
-use super::{Context, Error, error_policy};
+use super::{Context, Error, error_policy, observe};
 pub use plan::source_hash;
 use plan::{Look, interval, look, resolved};
 
@@ -33,7 +33,7 @@ pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output
         .with_config(context.controller_config())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(|_| futures::future::ready(()))
+        .for_each(observe)
         .await;
 }
 

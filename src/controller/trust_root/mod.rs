@@ -22,7 +22,7 @@ use crate::{
 use super::{
     Context, Error,
     condition::{State, Wanted, conditions},
-    error_policy,
+    error_policy, observe,
     world::read_keys,
 };
 
@@ -33,7 +33,7 @@ pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output
         .with_config(context.controller_config())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(|_| futures::future::ready(()))
+        .for_each(observe)
         .await;
 }
 
@@ -41,7 +41,7 @@ async fn reconcile(root: Arc<TrustRoot>, context: Arc<Context>) -> Result<Action
     let new = status(&root, context.now());
     let api: Api<TrustRoot> = Api::all(context.client.clone());
     patch_status(&api, &*root, FIELD_MANAGER, root.status.as_ref(), &new).await?;
-    context.metrics.succeeded("TrustRoot");
+    context.succeeded(&*root);
     Ok(Action::await_change())
 }
 
