@@ -1,6 +1,8 @@
 //! `probity operator`: runs the controllers in a cluster.
 //! Here only arguments, logs and signals; what it does is in `controller`.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 use std::{net::SocketAddr, process::ExitCode};
 
 use clap::ValueEnum;
@@ -69,7 +71,6 @@ impl Args {
     }
 
     async fn operate(self) -> ExitCode {
-        #[expect(clippy::disallowed_types, reason = "the client is made here, once")]
         let client = match Client::try_default().await {
             Ok(client) => client,
             Err(error) => return super::fail(&error),

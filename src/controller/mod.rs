@@ -1,6 +1,8 @@
 //! The reconcilers, one folder a kind: gather → evaluate → plan → apply → status, the same words in each.
 //! They write only through [`crate::cluster`]; what decides takes no client.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 mod admin;
 pub mod artifact_verification;
 pub mod condition;
@@ -42,7 +44,6 @@ use self::{metrics::Metrics, retry::Retry, world::WorldView};
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
 pub struct Context {
-    #[expect(clippy::disallowed_types, reason = "reconcilers are the edge: they gather with it and hand it to cluster")]
     client: Client,
     applier: Applier,
     recorder: Recorder,
@@ -66,7 +67,6 @@ pub struct Settings {
 
 impl Context {
     /// Puts together what the reconcilers share.
-    #[expect(clippy::disallowed_types, reason = "the client comes in here, once")]
     pub fn new(
         client: Client,
         settings: Settings,
@@ -130,7 +130,8 @@ impl Context {
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason,
-            note: Some(note.message),
+            // The API server refuses longer notes.
+            note: Some(note.message[..note.message.floor_char_boundary(1024)].to_owned()),
             action: note.action.into(),
             secondary: None,
         };
@@ -212,6 +213,7 @@ impl Error {
 }
 
 /// When to try again after an error: conflicts soon, the rest with growing pauses.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that a controller wants")]
 fn error_policy<K>(object: Arc<K>, error: &Error, context: Arc<Context>) -> Action
 where
     K: Resource<DynamicType = ()>,

@@ -1,6 +1,8 @@
 //! Keeps the plain data that decisions rest on: policies compiled against trust roots, and the labels of namespaces.
 //! It watches and rebuilds; it never decides, and a decision always sees one consistent snapshot.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream};
@@ -69,7 +71,6 @@ impl WorldView {
 type Guarded<K> = DeserializeGuard<K>;
 
 /// Starts the watches. The future runs them and never ends by itself.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Send + 'static) {
     let (sender, receiver) = watch::channel(None);
     let (missing_sender, missing) = watch::channel(KINDS.to_vec());

@@ -1,6 +1,8 @@
 //! One model: gather what is, evaluate what policy says, plan what should be, apply it, write the status.
 //! The decision is [`policy::evaluate`]; here it is only asked and carried out.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 mod gather;
 mod plan;
 #[cfg(test)]
@@ -37,7 +39,6 @@ pub use serving::{PodFailure, Rollout, RunningModel, rollout};
 pub use status::{Outcome, notes, status};
 
 /// Runs until `stop` resolves.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     let ours = || watcher::Config::default().labels(MODEL_LABEL);
     Controller::new(Api::<ModelDeployment>::all(client.clone()), watcher::Config::default())
