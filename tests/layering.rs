@@ -168,10 +168,10 @@ fn violations(edges: &Edges, file: &str, text: &str) -> Vec<String> {
             }
         }
         let segments: Vec<&str> = path.path.iter().map(String::as_str).collect();
-        if PURE.contains(&top) {
-            if let Some(what) = impure(&segments) {
-                say(path.line, format!("`{top}` names `{written}`: {what}"));
-            }
+        if PURE.contains(&top)
+            && let Some(what) = impure(&segments)
+        {
+            say(path.line, format!("`{top}` names `{written}`: {what}"));
         }
         if CLUSTERLESS.contains(&top) && matches!(segments[0], "kube" | "k8s_openapi") {
             say(
@@ -179,13 +179,14 @@ fn violations(edges: &Edges, file: &str, text: &str) -> Vec<String> {
                 format!("`{top}` names `{written}`: it knows no Kubernetes"),
             );
         }
-        if top != "cluster" && segments[0] != "crate" {
-            if let Some(writer) = segments.iter().find(|segment| WRITERS.contains(segment)) {
-                say(
-                    path.line,
-                    format!("`{top}` names `{writer}`: only `cluster` writes to the API server"),
-                );
-            }
+        if top != "cluster"
+            && segments[0] != "crate"
+            && let Some(writer) = segments.iter().find(|segment| WRITERS.contains(segment))
+        {
+            say(
+                path.line,
+                format!("`{top}` names `{writer}`: only `cluster` writes to the API server"),
+            );
         }
     }
 
@@ -260,7 +261,11 @@ fn sources(root: &Path, folder: &str) -> BTreeMap<String, String> {
         let name = format!("{folder}/{}", entry.file_name().to_str().unwrap());
         if entry.file_type().unwrap().is_dir() {
             found.extend(sources(root, &name));
-        } else if name.ends_with(".rs") {
+        } else if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "rs")
+        {
             let text = std::fs::read_to_string(entry.path()).unwrap();
             found.insert(name, text);
         }

@@ -48,30 +48,18 @@ pub fn tokens(text: &str) -> Vec<(usize, Token)> {
                 i = end_of_text(&chars, i);
                 Some(Token::Literal)
             }
-            '\'' => match end_of_char(&chars, i) {
-                Some(end) => {
-                    i = end;
-                    Some(Token::Literal)
-                }
-                None => {
-                    // A lifetime: the quote and its word.
-                    i += 1;
-                    while is_word(at(i)) {
-                        i += 1;
-                    }
-                    None
-                }
-            },
+            '\'' => {
+                let end = end_of_char(&chars, i);
+                i = end.unwrap_or_else(|| end_of_word(&chars, i + 1));
+                // Otherwise a lifetime.
+                end.map(|_| Token::Literal)
+            }
             c if c.is_ascii_digit() => {
-                while is_word(at(i)) {
-                    i += 1;
-                }
+                i = end_of_word(&chars, i);
                 Some(Token::Literal)
             }
             c if is_word(c) => {
-                while is_word(at(i)) {
-                    i += 1;
-                }
+                i = end_of_word(&chars, i);
                 let word: String = chars[start..i].iter().collect();
                 match (word.as_str(), at(i)) {
                     ("r" | "br" | "cr", '"' | '#') if opens_raw(&chars, i) => {
@@ -111,6 +99,10 @@ pub fn tokens(text: &str) -> Vec<(usize, Token)> {
 
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
+}
+
+fn end_of_word(chars: &[char], start: usize) -> usize {
+    start + chars[start..].iter().take_while(|c| is_word(**c)).count()
 }
 
 /// Comments of this kind nest.
