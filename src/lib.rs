@@ -1,17 +1,18 @@
 //! Probity lets an AI model serve in Kubernetes only while it can be shown to be the model somebody signed.
 //!
 //! # Map
-//! | layer | module | what it does | what it may not do |
-//! |---|---|---|---|
-//! | 0 | [`api`] | wire types, schema, CEL | behave |
-//! | 0 | [`evidence`] | values every layer speaks: digests, references, findings | read, decide |
-//! | 1 | [`artifact`] | whether a model is the signed one: registries, signatures, trees | know Kubernetes |
-//! | 1 | [`policy`] | the decision: compile, facts, checks | read, wait, look at a clock, import `artifact` |
-//! | 2 | [`cluster`] | the only writers: server-side apply, status patches | decide |
-//! | 2 | [`controller`] | gather → evaluate → plan → apply → status, the same words for every kind | write other than through `cluster` |
-//! | 3 | [`cli`] | one file a subcommand | hold logic others need |
+//! | layer | module | what it does | imports of ours | what it may not do |
+//! |---|---|---|---|---|
+//! | 0 | [`evidence`] | values every layer speaks: digests, references, findings | nothing | read, decide |
+//! | 0 | [`api`] | wire types, schema, CEL | `evidence` | behave |
+//! | 1 | [`artifact`] | whether a model is the signed one: registries, signatures, trees | `evidence` | know Kubernetes |
+//! | 1 | [`policy`] | the decision: compile, facts, checks | `api`, `evidence` | read, wait, look at a clock |
+//! | 2 | [`cluster`] | the only writers: server-side apply, status patches | `api`, `evidence`, `policy` | decide |
+//! | 2 | [`controller`] | gather → evaluate → plan → apply → status, the same words for every kind | `api`, `evidence`, `artifact`, `policy`, `cluster` | write other than through `cluster` |
+//! | 3 | [`cli`] | one file a subcommand | `api`, `evidence`, `artifact`, `policy` | hold logic others need |
+//! | 3 | `cli::operator` | the one that talks to a cluster | `api`, `evidence`, `artifact`, `policy`, `cluster`, `controller` | the same |
 //!
-//! `tests/layering.rs` fails on an import that goes up.
+//! `tests/layering.rs` reads this table and fails on an import that is not in it.
 
 pub mod api;
 pub mod artifact;

@@ -199,18 +199,16 @@ impl Server {
             // An error reads like a script that said nothing.
             let _ = BufReader::new(stdout).read_line(&mut line);
         }
-        match line.trim_end().strip_prefix("ready ") {
-            Some(ready) => Ok(Self {
+        if let Some(ready) = line.trim_end().strip_prefix("ready ") {
+            return Ok(Self {
                 ready: ready.to_owned(),
                 child,
                 held,
-            }),
-            None => {
-                drop(held);
-                let _ = child.wait();
-                Err(format!("tests/testbed/{name} did not come up: {remedy}"))
-            }
+            });
         }
+        drop(held);
+        let _ = child.wait();
+        Err(format!("tests/testbed/{name} did not come up: {remedy}"))
     }
 }
 

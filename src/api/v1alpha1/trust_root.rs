@@ -32,6 +32,7 @@ use super::rules;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::duplicated_attributes, reason = "two columns may both be texts")]
 pub struct TrustRootSpec {
     /// Public keys, each under a name that signers refer to.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
