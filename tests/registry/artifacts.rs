@@ -77,6 +77,18 @@ pub fn release() -> KeyRing {
     KeyRing::from_pems([("release", &signatures().release.pem)]).unwrap()
 }
 
+/// The PEM of the key `release`.
+#[allow(dead_code, reason = "for tests that hand keys to an operator")]
+pub fn release_pem() -> &'static str {
+    &signatures().release.pem
+}
+
+/// The PEM of the key `stranger`.
+#[allow(dead_code, reason = "for tests that hand keys to an operator")]
+pub fn stranger_pem() -> &'static str {
+    &signatures().stranger.pem
+}
+
 /// Both keys.
 pub fn release_and_stranger() -> KeyRing {
     let both = signatures();
