@@ -16,6 +16,9 @@ use crate::{controller, evidence::Reference};
 ///
 /// It talks to the API server of its service account, or of KUBECONFIG when run outside a cluster.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example, outside a cluster and with the permissions of KUBECONFIG:
+  probity operator --fetch-image registry.example/probity@sha256:… \\
+    --admin-address 127.0.0.1:8080 --log info,probity=debug")]
 pub struct Args {
     /// This program's own image by digest; its `fetch` runs in every model's pod.
     #[arg(long, value_name = "REPOSITORY@sha256:…", value_parser = pinned)]
