@@ -1,6 +1,8 @@
 //! The reconcilers, one folder a kind: gather → evaluate → plan → apply → status, the same words in each.
 //! They write only through [`crate::cluster`]; what decides takes no client.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 mod admin;
 pub mod artifact_verification;
 pub mod condition;
@@ -13,16 +15,21 @@ pub mod source;
 pub mod trust_root;
 pub mod world;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, Resource,
     core::ObjectMeta,
     runtime::{
-        controller::{Action, Config},
+        controller::{self, Action, Config},
         events::{Event, EventType, Recorder, Reporter},
+        reflector::ObjectRef,
     },
 };
 
@@ -37,7 +44,6 @@ use self::{metrics::Metrics, retry::Retry, world::WorldView};
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
 pub struct Context {
-    #[expect(clippy::disallowed_types, reason = "reconcilers are the edge: they gather with it and hand it to cluster")]
     client: Client,
     applier: Applier,
     recorder: Recorder,
@@ -61,7 +67,6 @@ pub struct Settings {
 
 impl Context {
     /// Puts together what the reconcilers share.
-    #[expect(clippy::disallowed_types, reason = "the client comes in here, once")]
     pub fn new(
         client: Client,
         settings: Settings,
@@ -96,6 +101,12 @@ impl Context {
         Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// A reconciliation was carried out: should a later one fail, its pauses start over.
+    fn succeeded<K: Resource<DynamicType = ()>>(&self, object: &K) {
+        self.retry.forget(&error_key(object));
+        self.metrics.succeeded(&K::kind(&()));
+    }
+
     fn controller_config(&self) -> Config {
         Config::default().concurrency(self.settings.concurrency)
     }
@@ -119,7 +130,8 @@ impl Context {
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason,
-            note: Some(note.message),
+            // The API server refuses longer notes.
+            note: Some(note.message[..note.message.floor_char_boundary(1024)].to_owned()),
             action: note.action.into(),
             secondary: None,
         };
@@ -201,6 +213,7 @@ impl Error {
 }
 
 /// When to try again after an error: conflicts soon, the rest with growing pauses.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that a controller wants")]
 fn error_policy<K>(object: Arc<K>, error: &Error, context: Arc<Context>) -> Action
 where
     K: Resource<DynamicType = ()>,
@@ -216,9 +229,32 @@ where
         _ => {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             tracing::warn!(kind = %K::kind(&()), object = %name(object.meta()), category, %error, cause, "reconciling failed");
-            Action::requeue(context.retry.failed(&format!("error/{}", object.uid().unwrap_or_default()), None))
+            Action::requeue(context.retry.failed(&error_key(&*object), None))
         }
     }
+}
+
+/// Where the pauses after errors of one object are kept; what could not be read of an artifact has pauses of its own.
+fn error_key<K: Resource>(object: &K) -> String {
+    format!("error/{}", object.meta().uid.as_deref().unwrap_or_default())
+}
+
+/// Says what a controller met beside its reconcilers' errors: a watch that is refused or broken stops nothing, and would
+/// otherwise stop in silence what depends on it.
+fn observe<K, Q>(result: Result<(ObjectRef<K>, Action), controller::Error<Error, Q>>) -> Ready<()>
+where
+    K: Resource<DynamicType = ()>,
+    Q: std::error::Error + 'static,
+{
+    match result {
+        // Errors of reconcilers are told by the error policy; an object that is gone is no error.
+        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(kind = %K::kind(&()), %error, cause, "a watch failed; trying again");
+        }
+    }
+    ready(())
 }
 
 fn name(meta: &ObjectMeta) -> String {

@@ -43,6 +43,13 @@ impl Retry {
         self.set(key, 0, pause);
     }
 
+    /// The key is well again: nothing is remembered of it.
+    pub(super) fn forget(&self, key: &str) {
+        if let Ok(mut entries) = self.entries.lock() {
+            entries.remove(key);
+        }
+    }
+
     /// What is left of the key's pause.
     pub(super) fn left(&self, key: &str) -> Option<Duration> {
         let left = self.entry(key)?.until.saturating_duration_since(Instant::now());
@@ -78,6 +85,9 @@ mod tests {
         assert_eq!(retry.left("a"), None);
         assert!(retry.failed("a", None) <= Duration::from_millis(1250));
         assert!(retry.left("a").is_some() && retry.left("b").is_none());
+        retry.failed("a", None);
+        retry.forget("a");
+        assert!(retry.failed("a", None) <= Duration::from_millis(1250));
     }
 
     #[test]

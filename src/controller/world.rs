@@ -1,6 +1,8 @@
 //! Keeps the plain data that decisions rest on: policies compiled against trust roots, and the labels of namespaces.
 //! It watches and rebuilds; it never decides, and a decision always sees one consistent snapshot.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream};
@@ -30,7 +32,11 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct WorldView {
     receiver: watch::Receiver<Option<Arc<World>>>,
+    missing: watch::Receiver<Vec<&'static str>>,
 }
+
+/// What has to be read before anything can be decided.
+const KINDS: [&str; 3] = ["ClusterDeploymentPolicies", "TrustRoots", "Namespaces"];
 
 impl WorldView {
     /// The newest snapshot; an empty world, in which nothing is admitted, before the first one.
@@ -41,6 +47,11 @@ impl WorldView {
     /// Whether everything was read at least once.
     pub fn is_ready(&self) -> bool {
         self.receiver.borrow().is_some()
+    }
+
+    /// What was never read, in the words of `kubectl`.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.missing.borrow().clone()
     }
 
     /// Resolves when everything was read at least once.
@@ -60,9 +71,9 @@ impl WorldView {
 type Guarded<K> = DeserializeGuard<K>;
 
 /// Starts the watches. The future runs them and never ends by itself.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Send + 'static) {
     let (sender, receiver) = watch::channel(None);
+    let (missing_sender, missing) = watch::channel(KINDS.to_vec());
     let (policies, policy_changes) = follow::<Guarded<ClusterDeploymentPolicy>>(Api::all(client.clone()), 0);
     let (roots, root_changes) = follow::<Guarded<TrustRoot>>(Api::all(client.clone()), 1);
     let (namespaces, namespace_changes) = follow::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), 2);
@@ -74,13 +85,20 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
             for kind in batch {
                 listed[kind] = true;
             }
-            if listed.iter().all(|listed| *listed) {
+            let missing: Vec<_> = KINDS.iter().zip(listed).filter(|(_, listed)| !listed).map(|(kind, _)| *kind).collect();
+            if missing.is_empty() {
                 let world = Arc::new(build(&policies.state(), &roots.state(), &namespaces.state()));
-                sender.send_replace(Some(world));
+                // Every new world is a look at every model: a status that was written, ours most of all, is none.
+                sender.send_if_modified(|current| {
+                    let changed = current.as_ref() != Some(&world);
+                    *current = Some(world);
+                    changed
+                });
             }
+            missing_sender.send_replace(missing);
         }
     };
-    (WorldView { receiver }, run)
+    (WorldView { receiver, missing }, run)
 }
 
 /// A store that follows one kind, and the kind's number each time the store is complete and changed.

@@ -1,6 +1,8 @@
 //! Looks at one artifact under one set of keys and writes the verdict, once; what could not be read is tried again.
 //! All slow work about artifacts is here, so that nothing that decides ever waits for a registry.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 mod status;
 
 use std::{sync::Arc, time::Instant};
@@ -24,17 +26,16 @@ use crate::{
     evidence::{ArtifactReport, Failure, Reason, Reference},
 };
 
-use super::{Context, Error, error_policy};
+use super::{Context, Error, error_policy, observe};
 pub use status::status;
 
 /// Runs until `stop` resolves.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     Controller::new(Api::<ArtifactVerification>::all(client), watcher::Config::default())
         .with_config(context.controller_config())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(|_| futures::future::ready(()))
+        .for_each(observe)
         .await;
 }
 
@@ -62,7 +63,7 @@ async fn reconcile(verification: Arc<ArtifactVerification>, context: Arc<Context
     let pause = answer.as_ref().err().map(|error| context.retry.failed(&key, error.retry_after));
     let api: Api<ArtifactVerification> = context.api(&namespace);
     patch_status(&api, &*verification, FIELD_MANAGER, old, &new).await?;
-    context.metrics.succeeded("ArtifactVerification");
+    context.succeeded(&*verification);
     Ok(pause.map_or_else(Action::await_change, Action::requeue))
 }
 

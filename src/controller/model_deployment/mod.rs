@@ -1,13 +1,17 @@
 //! One model: gather what is, evaluate what policy says, plan what should be, apply it, write the status.
 //! The decision is [`policy::evaluate`]; here it is only asked and carried out.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 mod gather;
 mod plan;
+#[cfg(test)]
+mod scene;
 mod serving;
 mod status;
 mod workload;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::{
@@ -27,7 +31,7 @@ use crate::{
     cluster::{Applied, patch_status},
 };
 
-use super::{Context, Error, error_policy};
+use super::{Context, Error, error_policy, observe};
 use gather::gather;
 pub use gather::Snapshot;
 pub use plan::{Desired, Judgement, Plan, Request, Workload, plan, verification_name};
@@ -35,7 +39,6 @@ pub use serving::{PodFailure, Rollout, RunningModel, rollout};
 pub use status::{Outcome, notes, status};
 
 /// Runs until `stop` resolves.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     let ours = || watcher::Config::default().labels(MODEL_LABEL);
     Controller::new(Api::<ModelDeployment>::all(client.clone()), watcher::Config::default())
@@ -51,31 +54,34 @@ pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output
         .reconcile_all_on(context.world.changes())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(|_| futures::future::ready(()))
+        .for_each(observe)
         .boxed()
         .await;
 }
 
+/// How soon a name that somebody else has is looked at again: the object that has it is not watched, for it is not ours.
+const NAME_TAKEN_PAUSE: Duration = Duration::from_secs(15);
+
 /// One look at one model. Reads, decides, writes, reports.
-async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result<Action, Error> {
-    if model.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
+async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<Action, Error> {
     let now = context.now();
-    let snapshot = gather(&context, &model).await?;
+    let Some((model, snapshot)) = gather(&context, &seen).await? else { return Ok(Action::await_change()) };
     let plan = plan(&model, &snapshot, &context.world.current(), &context.settings, now);
     let outcome = carry_out(&context, &model, &snapshot, &plan).await?;
     let new = status(&model, &plan, &outcome, now);
     // What the tag was resolved to is another manager's part of the status.
     let old = model.status.clone().map(|old| ModelDeploymentStatus { resolved: None, ..old });
     let api: Api<ModelDeployment> = context.api(&model.namespace().unwrap_or_default());
-    if patch_status(&api, &*model, FIELD_MANAGER, old.as_ref(), &new).await? {
+    if patch_status(&api, &model, FIELD_MANAGER, old.as_ref(), &new).await? {
         for note in notes(old.as_ref(), &new) {
-            context.publish(&*model, note).await;
+            context.publish(&model, note).await;
         }
     }
-    context.metrics.succeeded("ModelDeployment");
-    Ok(Action::await_change())
+    context.succeeded(&model);
+    Ok(match outcome.name_taken {
+        Some(_) => Action::requeue(NAME_TAKEN_PAUSE),
+        None => Action::await_change(),
+    })
 }
 
 /// Brings the objects to the plan. The account comes first: pods must never run under somebody else's.

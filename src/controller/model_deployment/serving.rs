@@ -5,9 +5,8 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ContainerStatus, Pod, PodSpec},
 };
-use serde::Deserialize;
 
-use crate::evidence::{Digest, Reference};
+use crate::evidence::{Digest, Failure, Reason, Reference};
 
 use super::plan::{CREDENTIALS_VOLUME, FETCH_CONTAINER};
 
@@ -84,12 +83,6 @@ fn running_model(pod: &PodSpec) -> Option<RunningModel> {
     })
 }
 
-/// What `probity fetch` leaves in the termination message.
-#[derive(Deserialize)]
-struct FetchReport {
-    reason: String,
-    message: String,
-}
 
 fn failure(model: &RunningModel, pods: &[Pod]) -> Option<PodFailure> {
     let newest = pods
@@ -112,10 +105,16 @@ fn fetch_failure(status: &ContainerStatus) -> Option<PodFailure> {
     let ended = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
         state.as_ref().and_then(|state| state.terminated.clone()).filter(|ended| ended.exit_code != 0)
     };
+    let succeeded = status.state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|ended| ended.exit_code == 0);
+    if succeeded {
+        // How often it failed before is over.
+        return None;
+    }
     if let Some(ended) = ended(&status.state).or_else(|| ended(&status.last_state)) {
-        let report = ended.message.as_deref().and_then(|text| serde_json::from_str::<FetchReport>(text.trim()).ok());
+        // What `probity fetch` leaves: a failure as JSON. Whatever else stands there is not repeated.
+        let report = ended.message.as_deref().and_then(|text| serde_json::from_str::<Failure>(text.trim()).ok());
         return Some(match report {
-            Some(report) => PodFailure { reason: report.reason, message: report.message },
+            Some(report) => PodFailure { reason: report.reason.as_str().into(), message: bounded(report.message) },
             None => PodFailure {
                 reason: "FetchFailed".into(),
                 message: format!("fetching the model ended with exit code {}; it is tried again", ended.exit_code),
@@ -126,12 +125,20 @@ fn fetch_failure(status: &ContainerStatus) -> Option<PodFailure> {
     Some(PodFailure { reason: "FetchFailed".into(), message: format!("fetching the model cannot start: {message}") })
 }
 
+/// A sentence from elsewhere, no longer than our own: a status must not grow with what it speaks of.
+fn bounded(message: String) -> String {
+    Failure::new(Reason::Internal, message).message
+}
+
 /// Why a container waits, when it is not simply being created.
 fn waiting(status: &ContainerStatus) -> Option<String> {
     let waiting = status.state.as_ref()?.waiting.as_ref()?;
     let reason = waiting.reason.as_deref().filter(|reason| !matches!(*reason, "PodInitializing" | "ContainerCreating"))?;
     Some(match &waiting.message {
-        Some(message) => format!("{reason}: {message}"),
-        None => reason.to_owned(),
+        Some(message) => bounded(format!("{reason}: {message}")),
+        None => bounded(reason.to_owned()),
     })
 }
+
+#[cfg(test)]
+mod tests;

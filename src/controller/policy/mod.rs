@@ -1,6 +1,8 @@
 //! Says in a policy's status whether the policy can be applied, and if not, which field is wrong.
 //! It judges nothing: the compiled policy already knows its problems.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -22,18 +24,17 @@ use crate::{
 use super::{
     Context, Error,
     condition::{State, Wanted, conditions},
-    error_policy,
+    error_policy, observe,
 };
 
 /// Runs until `stop` resolves.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     Controller::new(Api::<ClusterDeploymentPolicy>::all(client), watcher::Config::default())
         .with_config(context.controller_config())
         .reconcile_all_on(context.world.changes())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(|_| futures::future::ready(()))
+        .for_each(observe)
         .await;
 }
 
@@ -48,7 +49,7 @@ async fn reconcile(policy: Arc<ClusterDeploymentPolicy>, context: Arc<Context>) 
     let new = status(policy.status.as_ref(), rules, context.now());
     let api: Api<ClusterDeploymentPolicy> = Api::all(context.client.clone());
     patch_status(&api, &*policy, FIELD_MANAGER, policy.status.as_ref(), &new).await?;
-    context.metrics.succeeded("ClusterDeploymentPolicy");
+    context.succeeded(&*policy);
     tracing::debug!(policy = policy.name_any(), "looked at");
     Ok(Action::await_change())
 }

@@ -1,6 +1,8 @@
 //! Resolves what a model's reference names and pins it in the status; with `Follow` it looks again every interval.
 //! Registries are slow, so this is a controller of its own: the model's reconciler only ever waits for what it writes.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 mod plan;
 
 use std::sync::Arc;
@@ -22,18 +24,17 @@ use crate::{
     policy::accept,
 };
 
-use super::{Context, Error, error_policy};
+use super::{Context, Error, error_policy, observe};
 pub use plan::source_hash;
 use plan::{Look, interval, look, resolved};
 
 /// Runs until `stop` resolves.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     Controller::new(Api::<ModelDeployment>::all(client), watcher::Config::default())
         .with_config(context.controller_config())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(|_| futures::future::ready(()))
+        .for_each(observe)
         .await;
 }
 

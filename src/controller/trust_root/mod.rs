@@ -1,6 +1,8 @@
 //! Says in a trust root's status whether its keys can be used, and if not, which one is wrong.
 //! It judges nothing: reading the keys already says what is wrong with them.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -22,18 +24,17 @@ use crate::{
 use super::{
     Context, Error,
     condition::{State, Wanted, conditions},
-    error_policy,
+    error_policy, observe,
     world::read_keys,
 };
 
 /// Runs until `stop` resolves.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     Controller::new(Api::<TrustRoot>::all(client), watcher::Config::default())
         .with_config(context.controller_config())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(|_| futures::future::ready(()))
+        .for_each(observe)
         .await;
 }
 
@@ -41,7 +42,7 @@ async fn reconcile(root: Arc<TrustRoot>, context: Arc<Context>) -> Result<Action
     let new = status(&root, context.now());
     let api: Api<TrustRoot> = Api::all(context.client.clone());
     patch_status(&api, &*root, FIELD_MANAGER, root.status.as_ref(), &new).await?;
-    context.metrics.succeeded("TrustRoot");
+    context.succeeded(&*root);
     Ok(Action::await_change())
 }
 
