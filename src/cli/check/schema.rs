@@ -117,10 +117,8 @@ fn item(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
 
 fn check(schema: &JSONSchemaProps, value: &Value, path: &str, found: &mut Vec<String>) {
     let mut say = |message: String| {
-        found.push(format!(
-            "{}: {message}",
-            if path.is_empty() { "the object" } else { path }
-        ))
+        let path = if path.is_empty() { "the object" } else { path };
+        found.push(format!("{path}: {message}"));
     };
     if let Some(message) = wrong_type(schema, value) {
         say(message);
