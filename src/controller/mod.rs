@@ -40,6 +40,9 @@ use crate::{
 pub use self::run::{StartError, run};
 use self::{metrics::Metrics, retry::Retry, world::WorldView};
 
+/// What happens to an object within this time is looked at once. Short, because each further event starts it anew.
+const TOGETHER: Duration = Duration::from_millis(50);
+
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
 pub struct Context {
     #[expect(clippy::disallowed_types, reason = "reconcilers are the edge: they gather with it and hand it to cluster")]
@@ -108,7 +111,7 @@ impl Context {
     }
 
     fn controller_config(&self) -> Config {
-        Config::default().concurrency(self.settings.concurrency)
+        Config::default().concurrency(self.settings.concurrency).debounce(TOGETHER)
     }
 
     /// A client for the registry with the pull secret's credentials, if one is named. The secret is read each time: watching

@@ -1,7 +1,7 @@
 //! Keeps the plain data that decisions rest on: policies compiled against trust roots, and the labels of namespaces.
 //! It watches and rebuilds; it never decides, and a decision always sees one consistent snapshot.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Namespace;
@@ -17,7 +17,10 @@ use kube::{
 use tokio::sync::watch;
 
 use crate::{
-    api::v1alpha1::{ClusterDeploymentPolicy, TrustRoot},
+    api::{
+        GOVERNED_LABEL,
+        v1alpha1::{ClusterDeploymentPolicy, TrustRoot},
+    },
     artifact::signature::PublicKey,
     evidence::{Effect, Reason},
     policy::{
@@ -32,6 +35,9 @@ pub struct WorldView {
     receiver: watch::Receiver<Option<Arc<World>>>,
     missing: watch::Receiver<Vec<&'static str>>,
 }
+
+/// Every item is a look at every model, so many changes in a row make one.
+const BETWEEN_CHANGES: Duration = Duration::from_millis(250);
 
 /// What has to be read before anything can be decided.
 const KINDS: [&str; 3] = ["ClusterDeploymentPolicies", "TrustRoots", "Namespaces"];
@@ -58,11 +64,14 @@ impl WorldView {
         let _ = self.receiver.clone().wait_for(Option::is_some).await;
     }
 
-    /// An item for every new snapshot.
-    pub fn changes(&self) -> impl Stream<Item = ()> + Send + Sync + 'static {
+    /// An item when there is a new snapshot: at once for the first of several, and for the last of them.
+    pub fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
         let mut receiver = self.receiver.clone();
         receiver.mark_unchanged();
-        stream::unfold(receiver, async |mut receiver| receiver.changed().await.ok().map(|()| ((), receiver)))
+        stream::unfold((receiver, Duration::ZERO), async |(mut receiver, pause)| {
+            tokio::time::sleep(pause).await;
+            receiver.changed().await.ok().map(|()| ((), (receiver, BETWEEN_CHANGES)))
+        })
     }
 }
 
@@ -142,8 +151,10 @@ fn build(
                 Err(invalid) => unreadable(invalid),
             })
             .collect(),
+        // The others serve nothing whatever their labels are, and clusters have many.
         namespaces: namespaces
             .iter()
+            .filter(|namespace| namespace.labels().contains_key(GOVERNED_LABEL))
             .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
             .collect(),
     }

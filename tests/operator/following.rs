@@ -1,11 +1,12 @@
 //! Tags that move: a pinned one means what it meant, a followed one makes a candidate, and what served serves on.
 
+use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 
 use crate::{
     artifacts::{Model, WEIGHTS, through},
     fault_proxy::{Fault, any, path},
-    stage::{Stage, candidate, condition, proxy, serves},
+    stage::{Stage, candidate, condition, proxy, serves, until},
 };
 
 const INTERVAL: u64 = 5;
@@ -71,7 +72,11 @@ async fn a_pinned_tag_that_moves_changes_nothing() {
     let asked = proxy.count(path("/manifests/1"));
     Model::signed().altered(WEIGHTS).push(&name);
     stage.change("digits", json!({"server": {"port": 9000}})).await;
-    stage.roll_out("digits", first.digest().unwrap()).await;
+    let deployment = until(&stage.api::<Deployment>(), "digits", "it has the new port", |deployment| {
+        serde_json::to_string(&deployment.spec).unwrap().contains("9000")
+    })
+    .await;
+    stage.set_rollout(&deployment, 1, 1, 1).await;
     stage.reason("digits", "Serving").await;
     let model = stage.api().get("digits").await.unwrap();
     assert_eq!((serves(&model), candidate(&model)), (first.digest(), None));

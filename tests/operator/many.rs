@@ -44,7 +44,8 @@ async fn a_hundred_models_at_once_settle() {
         }
     };
     let models = tokio::time::timeout(PATIENCE, waiting).await.expect("all settle");
-    println!("{MODELS} models settled in {:.1} s", began.elapsed().as_secs_f64());
+    let (took, requests) = (began.elapsed().as_secs_f64(), stage.operator.requests.of(&stage.namespace));
+    println!("{MODELS} models settled in {took:.1} s with {requests} requests");
     let rolling = models.iter().filter(|model| condition(model, "Ready").unwrap().reason == "RollingOut").count();
     assert_eq!(rolling, MODELS / 2);
     assert_eq!(stage.names::<k8s_openapi::api::apps::v1::Deployment>().await.len(), MODELS / 2);

@@ -49,6 +49,11 @@ impl Requests {
             .collect()
     }
 
+    /// How many requests were about this namespace.
+    pub fn of(&self, namespace: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|asked| asked.namespace.as_deref() == Some(namespace)).count()
+    }
+
     /// Each verb on each resource.
     fn permissions(&self) -> BTreeSet<(String, String)> {
         self.all().into_iter().map(|asked| (asked.verb, asked.resource)).collect()

@@ -53,7 +53,7 @@ enum Wrong {
 
 #[test_case(Wrong::Absent, "CredentialsMissing", "kubectl create secret docker-registry regcred"; "absent")]
 #[test_case(Wrong::Type, "MalformedCredentials", "kubernetes.io/dockerconfigjson"; "of the wrong type")]
-#[test_case(Wrong::Content, "MalformedCredentials", ""; "with no credentials in it")]
+#[test_case(Wrong::Content, "MalformedCredentials", ""; "with credentials that are none")]
 #[test_case(Wrong::Password, "RegistryDenied", "correct the pull secret"; "with the wrong password")]
 #[test_case(Wrong::Host, "RegistryDenied", ""; "for another host")]
 #[tokio::test]
@@ -63,8 +63,11 @@ async fn a_pull_secret_that_is(wrong: Wrong, reason: &str, says: &str) {
     match wrong {
         Wrong::Absent => {}
         Wrong::Type => secret(&stage, "regcred", "Opaque", ".dockerconfigjson", "{}").await,
-        // The API server itself wants JSON under this key.
-        Wrong::Content => secret(&stage, "regcred", "kubernetes.io/dockerconfigjson", ".dockerconfigjson", "[]").await,
+        // The API server itself wants a JSON object under this key.
+        Wrong::Content => {
+            let content = json!({"auths": {guarded_registry(): {"auth": "!"}}}).to_string();
+            secret(&stage, "regcred", "kubernetes.io/dockerconfigjson", ".dockerconfigjson", &content).await;
+        }
         Wrong::Password => pull_secret(&stage, "regcred", guarded_registry(), "wrong").await,
         Wrong::Host => pull_secret(&stage, "regcred", "other.example", PASSWORD).await,
     }

@@ -157,7 +157,7 @@ async fn two_policies_must_both_be_satisfied() {
 #[tokio::test]
 async fn a_broken_policy_harms_only_those_it_selects() {
     let (broken, fine) = (Stage::new().await, Stage::new().await);
-    broken.policy(json!({"repositories": ["registry.example/[a-"]})).await;
+    broken.policy(json!({"repositories": ["registry.example/models**"]})).await;
     let reference = Model::signed().push(&format!("trust/{}", fine.namespace));
     broken.model("digits", &reference.to_string()).await;
     let message = broken.reason("digits", "PolicyInvalid").await;
