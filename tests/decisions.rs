@@ -1,5 +1,6 @@
 //! What is decided about models, policies and trust as people write them: each fixture a set of files one could apply.
 //! The real binary checks them without a network; the recorded verification in the fixture stands for the registry.
+#![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used, reason = "only tests see it")]
 
 use std::{path::Path, process::Command};
 

@@ -296,6 +296,7 @@ spec:
     }
 
     /// What the command says of this text, with these further arguments.
+    #[expect(clippy::disallowed_methods, reason = "the name is the test's own")]
     fn checked(text: &str, arguments: &[&str]) -> Report {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("all.yaml");
@@ -304,12 +305,12 @@ spec:
         Line::parse_from(line).args.check().unwrap()
     }
 
-    /// What the command says of a model whose files are `pushed`, when `release` signed the files `signed`.
-    fn verdict(signer: &Signer, signed: Option<&[(&str, &[u8])]>, pushed: &[(&str, &[u8])]) -> (u8, Report) {
+    /// What the command says of a model whose files are `pushed`, when the signer signed `contents`.
+    fn verdict(signer: &Signer, contents: Option<&[(&str, &[u8])]>, pushed: &[(&str, &[u8])]) -> (u8, Report) {
         let release = Signer::new("release");
         let trusted = if signer.name == "release" { signer } else { &release };
         let mut registry = Registry::default();
-        let bundle = signed.map(|files| signer.sign_files(files));
+        let bundle = contents.map(|files| signer.sign_files(files));
         let mut files = pushed.to_vec();
         files.extend(bundle.as_deref().map(|bundle| ("model.sig", bundle)));
         registry.push("1", &files);

@@ -17,6 +17,12 @@ use crate::api::custom_resource_definitions;
 ///
 /// Without --dir they go to standard output, one document each, ready for `kubectl apply -f -`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  Install them without the chart:
+    probity crds | kubectl apply --server-side -f -
+  Write what the repository keeps:
+    probity crds --dir crds
+    probity crds --markdown --dir docs/reference")]
 pub struct Args {
     /// Write one file a kind into this folder, named like `modeldeployments.probity.dev.yaml`.
     #[arg(long, value_name = "DIR")]

@@ -22,7 +22,7 @@ use crate::{
     evidence::{Class, Failure, Reason, Reference},
 };
 
-/// Bring a pinned model from a registry into a folder, comparing every byte with the digests of its manifest.
+/// Bring a pinned model from a registry into a folder, comparing every byte with its digest.
 ///
 /// The digest in the reference decides what is brought: whether it is the right one is for `probity verify` or a policy
 /// to say. A file has its name only once it is complete and proven; files become 0444 and folders 0555, so that a
@@ -34,9 +34,7 @@ use crate::{
 /// that is not read · 10 a host that is not allowed · 60 the registry, the credentials or the disk: trying again may
 /// help · 70 a defect.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  probity fetch --reference registry.example/models/digits@sha256:… --dir ./digits"
-)]
+#[command(after_help = "Example:\n  probity fetch --dir ./digits \\\n    --reference registry.example/models/digits@sha256:…")]
 pub struct Args {
     /// What to bring, by digest.
     #[arg(long, value_name = "HOST/REPO@sha256:…")]

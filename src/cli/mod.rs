@@ -2,16 +2,20 @@
 //! Here only parsing and dispatch; what a subcommand does is in the layers below.
 
 pub mod check;
+pub mod completions;
 pub mod crds;
 pub mod credentials;
 pub mod fetch;
 pub mod hosts;
 pub mod operator;
+mod screen;
 pub mod verify;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::evidence::Class;
 
 /// Lets an AI model serve in Kubernetes only while it can be shown to be the model somebody signed.
 #[derive(Debug, Parser)]
@@ -28,6 +32,7 @@ enum Command {
     Crds(crds::Args),
     Fetch(fetch::Args),
     Verify(verify::Args),
+    Completions(completions::Args),
 }
 
 impl Cli {
@@ -39,13 +44,66 @@ impl Cli {
             Command::Crds(args) => args.run(),
             Command::Fetch(args) => args.run(),
             Command::Verify(args) => args.run(),
+            Command::Completions(args) => args.run(),
         }
     }
 }
 
-/// Says on standard error what failed, and returns the exit code of a defect or an I/O failure.
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "probity: {error}");
-    ExitCode::from(crate::evidence::Class::Internal.exit_code())
+/// Says on standard error what failed, and returns the exit code of a defect or of what could not be read or written.
+fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    use std::io::{self, Write as _};
+    let class = match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+        // Whoever reads has read enough, as `head` does.
+        Some(io::ErrorKind::BrokenPipe) => return ExitCode::SUCCESS,
+        Some(_) => Class::Transient,
+        None => Class::Internal,
+    };
+    let _ = writeln!(io::stderr(), "probity: {error}");
+    ExitCode::from(class.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Every subcommand but clap's own `help`.
+    fn subcommands() -> Vec<clap::Command> {
+        let mut cli = Cli::command();
+        cli.build();
+        cli.get_subcommands().filter(|command| command.get_name() != "help").cloned().collect()
+    }
+
+    #[test]
+    fn the_command_line_makes_sense_to_clap() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_teaches() {
+        for mut command in subcommands() {
+            let name = command.get_name().to_owned();
+            let about = command.get_about().unwrap_or_else(|| panic!("{name}: no short text")).to_string();
+            assert!(about.len() <= 100 && !about.ends_with('.'), "{name}: {about}");
+            let long = command.get_long_about().unwrap_or_else(|| panic!("{name}: no long text")).to_string();
+            assert!(long.len() > about.len() + 80, "{name}: {long}");
+            let help = command.render_long_help().to_string();
+            let examples = help.split("Example").nth(1).unwrap_or_else(|| panic!("{name}: no example"));
+            assert!(examples.contains(&format!("probity {name} ")), "{name}: {examples}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name}: {} says nothing", argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn examples_are_not_broken_on_a_common_terminal() {
+        for command in subcommands() {
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in examples.lines() {
+                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+            }
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! `probity operator`: runs the controllers in a cluster.
 //! Here only arguments, logs and signals; what it does is in `controller`.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 use std::{net::SocketAddr, process::ExitCode};
 
 use clap::ValueEnum;
@@ -14,6 +16,9 @@ use crate::{controller, evidence::Reference};
 ///
 /// It talks to the API server of its service account, or of KUBECONFIG when run outside a cluster.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example, outside a cluster and with the permissions of KUBECONFIG:
+  probity operator --fetch-image registry.example/probity@sha256:… \\
+    --admin-address 127.0.0.1:8080 --log info,probity=debug")]
 pub struct Args {
     /// This program's own image by digest; its `fetch` runs in every model's pod.
     #[arg(long, value_name = "REPOSITORY@sha256:…", value_parser = pinned)]
@@ -69,7 +74,6 @@ impl Args {
     }
 
     async fn operate(self) -> ExitCode {
-        #[expect(clippy::disallowed_types, reason = "the client is made here, once")]
         let client = match Client::try_default().await {
             Ok(client) => client,
             Err(error) => return super::fail(&error),

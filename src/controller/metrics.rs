@@ -71,7 +71,7 @@ impl Metrics {
         self.verification_seconds.observe(took.as_secs_f64());
     }
 
-    /// Everything in the text format of OpenMetrics.
+    /// Everything in the text format of `OpenMetrics`.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

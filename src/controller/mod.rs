@@ -1,6 +1,8 @@
 //! The reconcilers, one folder a kind: gather → evaluate → plan → apply → status, the same words in each.
 //! They write only through [`crate::cluster`]; what decides takes no client.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 mod admin;
 pub mod artifact_verification;
 pub mod condition;
@@ -38,14 +40,10 @@ use crate::{
 };
 
 pub use self::run::{StartError, run};
-use self::{metrics::Metrics, retry::Retry, world::WorldView};
-
-/// What happens to an object within this time is looked at once. Short, because each further event starts it anew.
-const TOGETHER: Duration = Duration::from_millis(50);
+use self::{metrics::Metrics, model_deployment::Looks, retry::Retry, world::WorldView};
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
 pub struct Context {
-    #[expect(clippy::disallowed_types, reason = "reconcilers are the edge: they gather with it and hand it to cluster")]
     client: Client,
     applier: Applier,
     recorder: Recorder,
@@ -54,6 +52,7 @@ pub struct Context {
     world: WorldView,
     metrics: Arc<Metrics>,
     retry: Retry,
+    looks: Arc<Looks>,
 }
 
 /// What the operator was told when it started.
@@ -69,7 +68,6 @@ pub struct Settings {
 
 impl Context {
     /// Puts together what the reconcilers share.
-    #[expect(clippy::disallowed_types, reason = "the client comes in here, once")]
     pub fn new(
         client: Client,
         settings: Settings,
@@ -82,6 +80,7 @@ impl Context {
             recorder: Recorder::new(client.clone(), reporter),
             applier: Applier::default(),
             retry: Retry::default(),
+            looks: Arc::default(),
             client,
             settings,
             registry,
@@ -111,7 +110,7 @@ impl Context {
     }
 
     fn controller_config(&self) -> Config {
-        Config::default().concurrency(self.settings.concurrency).debounce(TOGETHER)
+        Config::default().concurrency(self.settings.concurrency)
     }
 
     /// A client for the registry with the pull secret's credentials, if one is named. The secret is read each time: watching
@@ -133,7 +132,8 @@ impl Context {
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason,
-            note: Some(note.message),
+            // The API server refuses longer notes.
+            note: Some(note.message[..note.message.floor_char_boundary(1024)].to_owned()),
             action: note.action.into(),
             secondary: None,
         };
@@ -215,6 +215,7 @@ impl Error {
 }
 
 /// When to try again after an error: conflicts soon, the rest with growing pauses.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that a controller wants")]
 fn error_policy<K>(object: Arc<K>, error: &Error, context: Arc<Context>) -> Action
 where
     K: Resource<DynamicType = ()>,

@@ -1,6 +1,8 @@
 //! Assembles the operator: client, world, controllers, the admin server, and an orderly end.
 //! Nothing else; what each part does is in its own file.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 use std::{net::SocketAddr, sync::Arc};
 
 use futures::FutureExt as _;
@@ -32,7 +34,6 @@ pub enum StartError {
 }
 
 /// Runs the operator until `stop` resolves; what is under way then is finished first.
-#[expect(clippy::disallowed_types, reason = "assembles what needs the client")]
 pub async fn run(
     client: Client,
     settings: Settings,

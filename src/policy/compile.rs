@@ -99,15 +99,13 @@ fn signers(
             ));
             continue;
         }
-        match definitions.get(name.as_str()) {
-            Some(definition) => rules.push(resolve(definition, trust)),
-            None => {
-                let known = definitions.keys().copied().collect::<Vec<_>>().join(", ");
-                let message = format!(
-                    "spec.signers defines no signer {name} (it defines {known}): define it or name another"
-                );
-                problems.push(invalid(field, message));
-            }
+        if let Some(definition) = definitions.get(name.as_str()) {
+            rules.push(resolve(definition, trust));
+        } else {
+            let known = definitions.keys().copied().collect::<Vec<_>>().join(", ");
+            let message =
+                format!("spec.signers defines no signer {name} (it defines {known}): define it or name another");
+            problems.push(invalid(field, message));
         }
     }
     rules

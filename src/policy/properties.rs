@@ -103,11 +103,7 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
                         .namespace_labels
                         .insert("team".to_owned(), "bank".to_owned());
                 }
-                Facts {
-                    digest,
-                    governed,
-                    ..facts
-                }
+                Facts { governed, digest, ..facts }
             },
         )
 }

@@ -1,4 +1,4 @@
-//! A proxy on loopback that passes HTTP on to a real server until it is told to misbehave.
+//! A proxy, on loopback unless told otherwise, that passes HTTP on to a real server until it is told to misbehave.
 //! It speaks plain HTTP/1.1, one request a connection, on a thread of its own: any test, async or not, can hold one. It
 //! ends when it is dropped.
 //!
@@ -21,7 +21,7 @@
 use std::{
     fmt::Write as _,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -195,6 +195,11 @@ enum Mode {
 impl FaultProxy {
     /// Starts a proxy before the server at `upstream`, `host:port`.
     pub fn before(upstream: &str) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST, upstream)
+    }
+
+    /// The same on another address of this machine, for clients that are not on it.
+    pub fn at(address: Ipv4Addr, upstream: &str) -> Self {
         let (mode, watched) = watch::channel(Mode::Listening);
         let script = Arc::new(Script::default());
         let (tell, told) = mpsc::channel();
@@ -205,7 +210,7 @@ impl FaultProxy {
                     .enable_all()
                     .build()
                     .unwrap();
-                runtime.block_on(run(script, upstream, watched, tell));
+                runtime.block_on(run(script, address, upstream, watched, tell));
                 // Connections that hang end here.
                 runtime.shutdown_background();
             }
@@ -226,7 +231,7 @@ impl FaultProxy {
         proxy
     }
 
-    /// `127.0.0.1:PORT`, to be asked in place of the real server.
+    /// `ADDRESS:PORT`, to be asked in place of the real server.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
@@ -277,13 +282,14 @@ impl Drop for FaultProxy {
 
 async fn run(
     script: Arc<Script>,
+    address: Ipv4Addr,
     upstream: Arc<str>,
     mut mode: watch::Receiver<Mode>,
     tell: mpsc::Sender<SocketAddr>,
 ) {
-    let mut address: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let mut address: SocketAddr = (address, 0).into();
     loop {
-        let listener = TcpListener::bind(address).await.expect("a loopback port");
+        let listener = TcpListener::bind(address).await.expect("a free port");
         address = listener.local_addr().unwrap();
         let _ = tell.send(address);
         loop {

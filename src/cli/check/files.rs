@@ -208,6 +208,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the names are the test's own")]
     fn a_folder_is_searched_in_the_order_of_names() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {

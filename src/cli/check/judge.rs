@@ -129,8 +129,9 @@ async fn look(client: &Client, facts: &mut Facts, keys: &[TrustedKey]) {
 
 /// What the files record about exactly this content under exactly these keys.
 fn recorded(verifications: &[ArtifactVerification], facts: &Facts, keys: &[TrustedKey]) -> Evidence<Verification> {
+    let reference = &facts.reference;
     let Some(digest) = facts.digest else {
-        return offline(format!("{} cannot be resolved", facts.reference));
+        return offline(format!("what {reference} names can be told by its registry only: run it without --offline, or write the digest"));
     };
     let asked = fingerprints(keys);
     let fits = |verification: &&ArtifactVerification| {
@@ -141,7 +142,9 @@ fn recorded(verifications: &[ArtifactVerification], facts: &Facts, keys: &[Trust
     };
     match verifications.iter().find(fits) {
         Some(found) => Verification::recorded(digest, &found.spec, found.status.as_ref()),
-        None => offline(format!("{} cannot be verified", facts.reference)),
+        None => offline(format!(
+            "{reference} can be verified with its registry only: run it without --offline, or add the model's ArtifactVerification"
+        )),
     }
 }
 
@@ -151,7 +154,6 @@ fn fingerprints(keys: &[TrustedKey]) -> Vec<KeyFingerprint> {
     all
 }
 
-fn offline(what: String) -> Evidence<Verification> {
-    let message = format!("{what} without asking its registry: run it without --offline, or add the model's ArtifactVerification");
+fn offline(message: String) -> Evidence<Verification> {
     Evidence::Unknown(Failure::new(Reason::Offline, message))
 }

@@ -78,7 +78,7 @@ pub(super) fn written(path: &[Step]) -> String {
         match step {
             Step::Key(key) if text.is_empty() => text.push_str(key),
             Step::Key(key) => text.extend([".", key]),
-            Step::Index(at) => text.push_str(&format!("[{at}]")),
+            Step::Index(at) => text.extend(["[", &at.to_string(), "]"]),
         }
     }
     text
@@ -300,7 +300,9 @@ mod tests {
         fn patterns(schema: &JSONSchemaProps, found: &mut Vec<String>) {
             found.extend(schema.pattern.clone());
             schema.properties.iter().flat_map(BTreeMap::values).for_each(|schema| patterns(schema, found));
-            item(schema).into_iter().for_each(|schema| patterns(schema, found));
+            if let Some(schema) = item(schema) {
+                patterns(schema, found);
+            }
             if let Some(JSONSchemaPropsOrBool::Schema(schema)) = &schema.additional_properties {
                 patterns(schema, found);
             }

@@ -1,6 +1,8 @@
 //! Looks at one artifact under one set of keys and writes the verdict, once; what could not be read is tried again.
 //! All slow work about artifacts is here, so that nothing that decides ever waits for a registry.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 mod status;
 
 use std::{sync::Arc, time::Instant};
@@ -28,7 +30,6 @@ use super::{Context, Error, error_policy, observe};
 pub use status::status;
 
 /// Runs until `stop` resolves.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     Controller::new(Api::<ArtifactVerification>::all(client), watcher::Config::default())
         .with_config(context.controller_config())

@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub deployment: Option<Deployment>,
     /// The Service of the model's name, whoever it belongs to.
     pub service: Option<Service>,
-    /// The ServiceAccount of the model's name, whoever it belongs to.
+    /// The `ServiceAccount` of the model's name, whoever it belongs to.
     pub service_account: Option<ServiceAccount>,
     /// The verifications that this model owns.
     pub verifications: Vec<ArtifactVerification>,

@@ -162,7 +162,7 @@ pub fn plan(
         .cloned()
         .collect();
     let desired = Desired { verifications: wanted, obsolete, workload };
-    Plan { requested, serving, rollout, desired, request }
+    Plan { request, requested, serving, rollout, desired }
 }
 
 /// What is decided about this content, and the verification that it rests on.

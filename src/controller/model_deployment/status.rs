@@ -205,13 +205,11 @@ fn rolled_out(
     let before = serving.filter(|serving| serving.digest != digest).map_or(String::new(), |serving| {
         format!("; sha256:{}… serves until then", serving.digest.short())
     });
-    match &rollout.failure {
-        Some(failure) => Summary::not_yet(failure.reason.clone(), format!("{}{before}", failure.message)),
-        None => {
-            let progress = format!("{} of {} pods are available", rollout.available, rollout.wanted);
-            Summary::not_yet("RollingOut", format!("{what}, signed by {signers}, is rolling out: {progress}{before}"))
-        }
+    if let Some(failure) = &rollout.failure {
+        return Summary::not_yet(failure.reason.clone(), format!("{}{before}", failure.message));
     }
+    let progress = format!("{} of {} pods are available", rollout.available, rollout.wanted);
+    Summary::not_yet("RollingOut", format!("{what}, signed by {signers}, is rolling out: {progress}{before}"))
 }
 
 fn wanted_conditions(plan: &Plan, outcome: &Outcome, summary: &Summary) -> Vec<Wanted> {
@@ -302,13 +300,20 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
             message: format!("{} serves now, signed by {}", serving.version, serving.signed_by),
         });
     }
-    let Some(now) = ready(new) else { return notes };
+    let Some(now) = ready(new).filter(|now| now.status != State::True.as_str()) else { return notes };
     let before = old.and_then(ready);
-    let changed = before.is_none_or(|before| (before.reason, before.message) != (now.reason.clone(), now.message.clone()));
-    if stalled(new) && changed {
-        notes.push(Note { warning: true, reason: now.reason, action: "Refuse", message: now.message });
-    } else if changed && now.reason == "RollingOut" && old.and_then(ready).is_none_or(|before| before.reason != "RollingOut") {
-        notes.push(Note { warning: false, reason: now.reason, action: "RollOut", message: now.message });
+    let other_reason = before.as_ref().is_none_or(|before| before.reason != now.reason);
+    let other_message = before.as_ref().is_none_or(|before| before.message != now.message);
+    // What is final is told whenever it reads differently; what is under way only when it turns into something else, for
+    // its message counts pods and seconds.
+    let (warning, action, tell) = match now.reason.as_str() {
+        "RollingOut" => (false, "RollOut", other_reason),
+        "Resolving" | "Verifying" | "ScaledToZero" => return notes,
+        _ if stalled(new) => (true, "Refuse", other_reason || other_message),
+        _ => (true, "Retry", other_reason),
+    };
+    if tell {
+        notes.push(Note { warning, reason: now.reason, action, message: now.message });
     }
     notes
 }

@@ -1,6 +1,8 @@
 //! Says in a policy's status whether the policy can be applied, and if not, which field is wrong.
 //! It judges nothing: the compiled policy already knows its problems.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -26,7 +28,6 @@ use super::{
 };
 
 /// Runs until `stop` resolves.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     Controller::new(Api::<ClusterDeploymentPolicy>::all(client), watcher::Config::default())
         .with_config(context.controller_config())

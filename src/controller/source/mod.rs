@@ -1,6 +1,8 @@
 //! Resolves what a model's reference names and pins it in the status; with `Follow` it looks again every interval.
 //! Registries are slow, so this is a controller of its own: the model's reconciler only ever waits for what it writes.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 mod plan;
 
 use std::sync::Arc;
@@ -27,7 +29,6 @@ pub use plan::source_hash;
 use plan::{Look, interval, look, resolved};
 
 /// Runs until `stop` resolves.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     Controller::new(Api::<ModelDeployment>::all(client), watcher::Config::default())
         .with_config(context.controller_config())

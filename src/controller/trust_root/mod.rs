@@ -1,6 +1,8 @@
 //! Says in a trust root's status whether its keys can be used, and if not, which one is wrong.
 //! It judges nothing: reading the keys already says what is wrong with them.
 
+#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -27,7 +29,6 @@ use super::{
 };
 
 /// Runs until `stop` resolves.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
     Controller::new(Api::<TrustRoot>::all(client), watcher::Config::default())
         .with_config(context.controller_config())

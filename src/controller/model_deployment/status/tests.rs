@@ -185,9 +185,12 @@ fn events_tell_what_changed() {
 }
 
 #[test]
-fn a_registry_that_does_not_answer_is_no_event_each_time() {
+fn a_registry_that_does_not_answer_is_one_event_and_not_one_each_time() {
     let mut scene = Scene::new();
     scene.step();
+    scene.unreadable(GOOD);
+    scene.step();
+    assert_eq!(told(&scene), [(true, "RegistryUnavailable")]);
     for _ in 0..3 {
         scene.unreadable(GOOD);
         scene.step();
