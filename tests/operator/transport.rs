@@ -50,7 +50,10 @@ fn begin(proxy: &FaultProxy, wrong: &Wrong) {
 async fn a_registry_that(wrong: Wrong, reason: &str) {
     let stage = Stage::new().await;
     let proxy = proxy();
-    let reference = through(&proxy, &Model::signed().push(&format!("transport/{}", stage.namespace)));
+    let reference = through(
+        &proxy,
+        &Model::signed().push(&format!("transport/{}", stage.namespace)),
+    );
     begin(&proxy, &wrong);
     stage.model("digits", &reference.to_string()).await;
 
@@ -63,7 +66,11 @@ async fn a_registry_that(wrong: Wrong, reason: &str) {
     assert!(condition(&model, "Reconciling").is_some() && condition(&model, "Stalled").is_none());
     let verification = &stage.verifications().await[0];
     let status = verification.status.clone().unwrap();
-    assert_eq!(status.verdict, Some(VerificationVerdict::Unknown), "a fault is no verdict");
+    assert_eq!(
+        status.verdict,
+        Some(VerificationVerdict::Unknown),
+        "a fault is no verdict"
+    );
     assert_eq!(stage.names::<Deployment>().await, [] as [&str; 0]);
 
     proxy.heal();
@@ -85,12 +92,18 @@ async fn a_registry_that(wrong: Wrong, reason: &str) {
 async fn a_tag_of_a_registry_that(wrong: Wrong, reason: &str) {
     let stage = Stage::new().await;
     let proxy = proxy();
-    let pinned = through(&proxy, &Model::signed().push(&format!("transport/{}", stage.namespace)));
+    let pinned = through(
+        &proxy,
+        &Model::signed().push(&format!("transport/{}", stage.namespace)),
+    );
     begin(&proxy, &wrong);
     stage.model("digits", &format!("{}:1", pinned.name())).await;
 
     let message = stage.reason("digits", reason).await;
-    assert!(message.contains(&proxy.address()) || message.contains("text/html"), "which host: {message}");
+    assert!(
+        message.contains(&proxy.address()) || message.contains("text/html"),
+        "which host: {message}"
+    );
     let model = stage.api().get("digits").await.unwrap();
     assert_eq!(condition(&model, "ArtifactVerified").unwrap().status, "Unknown");
     assert_eq!(stage.verifications().await, []);
@@ -105,7 +118,10 @@ async fn a_tag_of_a_registry_that(wrong: Wrong, reason: &str) {
 async fn a_registry_that_wants_to_be_left_alone_is() {
     let stage = Stage::new().await;
     let proxy = proxy();
-    let reference = through(&proxy, &Model::signed().push(&format!("transport/{}", stage.namespace)));
+    let reference = through(
+        &proxy,
+        &Model::signed().push(&format!("transport/{}", stage.namespace)),
+    );
     proxy.on(any, Fault::status(429).with("Retry-After", "600"));
     stage.model("digits", &reference.to_string()).await;
     stage.reason("digits", "RateLimited").await;
@@ -131,5 +147,7 @@ async fn a_registry_that_hangs_holds_nobody_else_up() {
     let serving = async {
         stage.serve("digits", &pinned).await;
     };
-    tokio::time::timeout(PATIENCE, serving).await.expect("it serves meanwhile");
+    tokio::time::timeout(PATIENCE, serving)
+        .await
+        .expect("it serves meanwhile");
 }

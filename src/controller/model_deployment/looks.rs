@@ -55,10 +55,20 @@ impl Looks {
 
     /// What a look that begins now rests on; none when an earlier one rested on the same, and settled it.
     pub(super) fn begin(&self, model: &ModelDeployment, epoch: u64) -> Option<Basis> {
-        let unknown = Basis { version: None, epoch, told: 0 };
-        let Ok(mut models) = self.models.lock() else { return Some(unknown) };
+        let unknown = Basis {
+            version: None,
+            epoch,
+            told: 0,
+        };
+        let Ok(mut models) = self.models.lock() else {
+            return Some(unknown);
+        };
         let memory = models.entry(ObjectRef::from_obj(model)).or_default();
-        let basis = Basis { version: model.resource_version(), epoch, told: memory.told };
+        let basis = Basis {
+            version: model.resource_version(),
+            epoch,
+            told: memory.told,
+        };
         (memory.settled.as_ref() != Some(&basis)).then_some(basis)
     }
 
@@ -66,7 +76,10 @@ impl Looks {
     /// read: what the look itself wrote is looked at once more.
     pub(super) fn settle(&self, model: &ModelDeployment, basis: Basis) {
         if let Ok(mut models) = self.models.lock() {
-            let settled = Some(Basis { version: model.resource_version(), ..basis });
+            let settled = Some(Basis {
+                version: model.resource_version(),
+                ..basis
+            });
             models.entry(ObjectRef::from_obj(model)).or_default().settled = settled;
         }
     }
