@@ -1,6 +1,13 @@
 //! What people see: the columns of `kubectl get`, the fields of the status, Events, and the operator's own pages.
 
-use kube::api::Api;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Service, ServiceAccount},
+};
+use kube::{
+    Resource,
+    api::{Api, DeleteParams},
+};
 use probity::api::v1alpha1::ModelDeployment;
 use serde_json::Value;
 
@@ -166,29 +173,25 @@ async fn the_operators_own_pages() {
     assert_eq!(stage.operator.asks("/else").await.0, 404);
 }
 
+/// The controlling owner's uid, and how many owners there are.
+fn owner<K: Resource>(object: &K) -> (Option<String>, Option<bool>, usize) {
+    let owners = object.meta().owner_references.clone().unwrap_or_default();
+    assert_eq!(object.meta().finalizers, None);
+    (
+        owners.first().map(|owner| owner.uid.clone()),
+        owners.first().and_then(|owner| owner.controller),
+        owners.len(),
+    )
+}
+
 #[tokio::test]
 async fn a_deleted_model_takes_everything_with_it() {
-    use k8s_openapi::api::{
-        apps::v1::Deployment,
-        core::v1::{Service, ServiceAccount},
-    };
-    use kube::{Resource, api::DeleteParams};
-
     let stage = Stage::new().await;
     let good = Model::signed().push(&format!("shown/{}", stage.namespace));
     stage.serve("digits", &good).await;
     let models: Api<ModelDeployment> = stage.api();
     let model = models.get("digits").await.unwrap();
     assert_eq!(model.metadata.finalizers, None);
-    fn owner<K: Resource>(object: &K) -> (Option<String>, Option<bool>, usize) {
-        let owners = object.meta().owner_references.clone().unwrap_or_default();
-        assert_eq!(object.meta().finalizers, None);
-        (
-            owners.first().map(|owner| owner.uid.clone()),
-            owners.first().and_then(|owner| owner.controller),
-            owners.len(),
-        )
-    }
     let ours = (model.metadata.uid.clone(), Some(true), 1);
     assert_eq!(
         owner(&stage.api::<Deployment>().get("digits").await.unwrap()),

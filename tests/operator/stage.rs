@@ -62,7 +62,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts one that speaks to this API server as the chart's ServiceAccount.
+    /// Starts one that speaks to this API server as the chart's account.
     pub fn start(kubeconfig: &Path, hosts: HostPolicy) -> Self {
         let kubeconfig = kubeconfig.to_owned();
         let admin = free_address();

@@ -74,11 +74,11 @@ impl Looks {
 
     /// The look is over, and nothing about the model is owed until something changes. `version` is the model's when it was
     /// read: what the look itself wrote is looked at once more.
-    pub(super) fn settle(&self, model: &ModelDeployment, basis: Basis) {
+    pub(super) fn settle(&self, model: &ModelDeployment, basis: &Basis) {
         if let Ok(mut models) = self.models.lock() {
             let settled = Some(Basis {
                 version: model.resource_version(),
-                ..basis
+                ..basis.clone()
             });
             models.entry(ObjectRef::from_obj(model)).or_default().settled = settled;
         }
@@ -107,7 +107,7 @@ mod tests {
         let looks = Looks::default();
         let basis = looks.begin(&model("1"), 7).unwrap();
         assert!(looks.begin(&model("1"), 7).is_some(), "it is not settled yet");
-        looks.settle(&model("1"), basis);
+        looks.settle(&model("1"), &basis);
         assert_eq!(looks.begin(&model("1"), 7), None);
         assert!(looks.begin(&model("2"), 7).is_some(), "the model changed");
         assert!(looks.begin(&model("1"), 8).is_some(), "the world changed");
@@ -123,9 +123,9 @@ mod tests {
         let deployment = scene.snapshot.deployment.unwrap();
         let basis = looks.begin(&scene.model, 7).unwrap();
         assert!(looks.owned(&deployment).is_some());
-        looks.settle(&scene.model, basis);
+        looks.settle(&scene.model, &basis);
         let basis = looks.begin(&scene.model, 7).unwrap();
-        looks.settle(&scene.model, basis);
+        looks.settle(&scene.model, &basis);
         assert_eq!(looks.begin(&scene.model, 7), None);
         assert!(looks.labelled(&deployment).is_some());
         assert!(looks.begin(&scene.model, 7).is_some());

@@ -96,13 +96,11 @@ async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<
         }
     }
     context.succeeded(&model);
-    Ok(match outcome.name_taken {
-        Some(_) => Action::requeue(NAME_TAKEN_PAUSE),
-        None => {
-            context.looks.settle(&model, basis);
-            Action::await_change()
-        }
-    })
+    if outcome.name_taken.is_some() {
+        return Ok(Action::requeue(NAME_TAKEN_PAUSE));
+    }
+    context.looks.settle(&model, &basis);
+    Ok(Action::await_change())
 }
 
 /// Brings the objects to the plan. The account comes first: pods must never run under somebody else's.

@@ -1,4 +1,5 @@
 //! Stories of one model, told by the plan alone: no API server, no registry, no time but the one that is given.
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
 use insta::assert_yaml_snapshot;
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
 //! Tables of what Deployments and pods may look like, also when nobody sane wrote them.
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
 use serde_json::{Value, json};
 use test_case::test_case;

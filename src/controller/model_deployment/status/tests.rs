@@ -1,4 +1,5 @@
 //! The whole status in each situation a person may find a model in, and the Events between two of them.
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
 use insta::assert_yaml_snapshot;
 use serde_json::json;
