@@ -114,11 +114,12 @@ fn read_signature_in(folder: &Tree, name: RelPath) -> Result<SignatureFile, Fail
             format!("the model carries no signature (no {name}): sign it with `model_signing sign key`"),
         )
     })?;
-    let mut raw = Vec::new();
+    let cannot = |error: std::io::Error| Failure::new(Reason::Io, format!("cannot read {name}: {error}"));
     // One byte more than is read of a bundle, so that `oms` sees that it is too large.
-    file.take(MAX_BUNDLE as u64 + 1)
-        .read_to_end(&mut raw)
-        .map_err(|error| Failure::new(Reason::Io, format!("cannot read {name}: {error}")))?;
+    let most = MAX_BUNDLE as u64 + 1;
+    let size = file.metadata().map_err(cannot)?.len().min(most);
+    let mut raw = Vec::with_capacity(usize::try_from(size).unwrap_or(MAX_BUNDLE) + 1);
+    file.take(most).read_to_end(&mut raw).map_err(cannot)?;
     Ok(SignatureFile {
         raw,
         folder: folder.identity()?,

@@ -40,7 +40,7 @@ use crate::{
 };
 
 pub use self::run::{StartError, run};
-use self::{metrics::Metrics, retry::Retry, world::WorldView};
+use self::{metrics::Metrics, model_deployment::Looks, retry::Retry, world::WorldView};
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
 pub struct Context {
@@ -52,6 +52,7 @@ pub struct Context {
     world: WorldView,
     metrics: Arc<Metrics>,
     retry: Retry,
+    looks: Arc<Looks>,
 }
 
 /// What the operator was told when it started.
@@ -79,6 +80,7 @@ impl Context {
             recorder: Recorder::new(client.clone(), reporter),
             applier: Applier::default(),
             retry: Retry::default(),
+            looks: Arc::default(),
             client,
             settings,
             registry,
@@ -130,8 +132,7 @@ impl Context {
         let event = Event {
             type_: if note.warning { EventType::Warning } else { EventType::Normal },
             reason: note.reason,
-            // The API server refuses longer notes.
-            note: Some(note.message[..note.message.floor_char_boundary(1024)].to_owned()),
+            note: Some(short_note(note.message)),
             action: note.action.into(),
             secondary: None,
         };
@@ -139,6 +140,13 @@ impl Context {
             tracing::warn!(%error, object = object.meta().name, "cannot publish an event");
         }
     }
+}
+
+/// The longest start of a sentence that the API server takes as a note of an Event.
+fn short_note(mut message: String) -> String {
+    let end = (0..=message.len().min(1024)).rev().find(|end| message.is_char_boundary(*end));
+    message.truncate(end.unwrap_or(0));
+    message
 }
 
 /// The credentials in a pull secret.
@@ -262,5 +270,17 @@ fn name(meta: &ObjectMeta) -> String {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         (None, Some(name)) => name.clone(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_cut_between_characters() {
+        assert_eq!(short_note("short".into()), "short");
+        assert_eq!(short_note("a".repeat(2000)).len(), 1024);
+        assert_eq!(short_note("…".repeat(1000)).len(), 1023);
     }
 }

@@ -98,8 +98,11 @@ pub fn severity(reason: Reason) -> u8 {
 /// `_now` is for what expires; no rule does yet. Without a policy that selects the namespace the answer is `NoPolicy`, and
 /// evidence that is still awaited or could not be read never admits.
 pub fn evaluate(facts: &Facts, world: &World, _now: Timestamp) -> Decision {
-    let rules: Vec<&Rules> =
-        if facts.governed { selecting(&world.rules, &facts.namespace_labels).collect() } else { Vec::new() };
+    let rules: Vec<&Rules> = if facts.governed {
+        selecting(&world.rules, &facts.namespace_labels).collect()
+    } else {
+        Vec::new()
+    };
     if rules.is_empty() {
         return Decision::of(vec![no_policy(facts)], Vec::new());
     }

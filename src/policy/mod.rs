@@ -14,6 +14,7 @@ pub mod trust;
 mod compile;
 mod decision;
 mod facts;
+mod quantity;
 mod requirements;
 mod rules;
 mod select;

@@ -103,7 +103,11 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
                         .namespace_labels
                         .insert("team".to_owned(), "bank".to_owned());
                 }
-                Facts { governed, digest, ..facts }
+                Facts {
+                    governed,
+                    digest,
+                    ..facts
+                }
             },
         )
 }

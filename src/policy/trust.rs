@@ -27,7 +27,11 @@ pub fn read(root: &TrustRoot, parse: impl Fn(&str, &str) -> Result<KeyFingerprin
             Err(format!("the key {name} shares its name with another: rename one"))
         } else {
             let public_key = key.public_key.clone();
-            parse(&name, &public_key).map(|fingerprint| TrustedKey { fingerprint, name, public_key })
+            parse(&name, &public_key).map(|fingerprint| TrustedKey {
+                fingerprint,
+                name,
+                public_key,
+            })
         };
         keys.insert(key.name.clone(), read);
     }

@@ -46,17 +46,24 @@ async fn is_refused(artifact: fn() -> Model, reason: &str, says: &str) {
 #[tokio::test]
 async fn refused_from_the_beginning_nothing_runs() {
     let stage = Stage::new().await;
-    let bad = Model::signed().altered(WEIGHTS).push(&format!("content/{}", stage.namespace));
+    let bad = Model::signed()
+        .altered(WEIGHTS)
+        .push(&format!("content/{}", stage.namespace));
     stage.model("digits", &bad.to_string()).await;
     let message = stage.reason("digits", "DigestMismatch").await;
-    assert!(message.contains("release") && message.contains("sign the new version or roll back"), "{message}");
+    assert!(
+        message.contains("release") && message.contains("sign the new version or roll back"),
+        "{message}"
+    );
     assert_eq!(stage.names::<Deployment>().await, [] as [&str; 0]);
 }
 
 #[tokio::test]
 async fn a_signed_model_from_another_repository_is_refused() {
     let stage = Stage::new().await;
-    stage.policy(json!({"repositories": [format!("{}/content/allowed/*", testbed::registry())]})).await;
+    stage
+        .policy(json!({"repositories": [format!("{}/content/allowed/*", testbed::registry())]}))
+        .await;
     let elsewhere = Model::signed().push(&format!("content/elsewhere/{}", stage.namespace));
     stage.model("digits", &elsewhere.to_string()).await;
     let message = stage.reason("digits", "RepositoryNotAllowed").await;
@@ -77,13 +84,19 @@ async fn a_revoked_candidate_is_refused_and_what_is_revoked_while_it_serves_says
     assert_ne!(first.digest(), second.digest());
     stage.serve("digits", &first).await;
     let revoked = |digests: &[_]| {
-        let list: Vec<_> = digests.iter().map(|digest| json!({"digest": digest, "reason": "poisoned"})).collect();
+        let list: Vec<_> = digests
+            .iter()
+            .map(|digest| json!({"digest": digest, "reason": "poisoned"}))
+            .collect();
         json!({"revoked": list})
     };
     stage.policy(revoked(&[second.digest()])).await;
     stage.ask("digits", &second.to_string()).await;
     let message = stage.reason("digits", "Revoked").await;
-    assert!(message.contains("poisoned") && message.contains("serves on"), "{message}");
+    assert!(
+        message.contains("poisoned") && message.contains("serves on"),
+        "{message}"
+    );
     stage.ask("digits", &first.to_string()).await;
     stage.reason("digits", "Serving").await;
 
@@ -105,14 +118,14 @@ async fn a_tag_that_names_an_image_index_is_no_model() {
     let name = format!("content/{}", stage.namespace);
     Model::signed().push(&name);
     let repository = format!("{}/{name}", testbed::registry());
-    run(testbed::tool("oras", &["oras"]).args(["manifest", "index", "create", "--plain-http"]).args([
-        format!("{repository}:index"),
-        "1".into(),
-    ]));
+    run(testbed::tool("oras", &["oras"])
+        .args(["manifest", "index", "create", "--plain-http"])
+        .args([format!("{repository}:index"), "1".into()]));
     stage.model("digits", &format!("{repository}:index")).await;
     let ready = stage
         .until("digits", "it is refused", |model| {
-            condition(model, "Ready").is_some_and(|ready| ["NotAModel", "UnsupportedMediaType"].contains(&ready.reason.as_str()))
+            condition(model, "Ready")
+                .is_some_and(|ready| ["NotAModel", "UnsupportedMediaType"].contains(&ready.reason.as_str()))
         })
         .await;
     assert!(condition(&ready, "Stalled").is_some());

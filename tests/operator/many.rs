@@ -26,7 +26,9 @@ async fn a_hundred_models_at_once_settle() {
         let model = model(&stage.namespace, &name, &reference.to_string(), json!({}));
         let api = stage.api::<ModelDeployment>();
         async move {
-            api.patch(&name, &PatchParams::apply("tests"), &Patch::Apply(&model)).await.unwrap();
+            api.patch(&name, &PatchParams::apply("tests"), &Patch::Apply(&model))
+                .await
+                .unwrap();
         }
     }))
     .await;
@@ -36,7 +38,12 @@ async fn a_hundred_models_at_once_settle() {
     };
     let waiting = async {
         loop {
-            let models = stage.api::<ModelDeployment>().list(&ListParams::default()).await.unwrap().items;
+            let models = stage
+                .api::<ModelDeployment>()
+                .list(&ListParams::default())
+                .await
+                .unwrap()
+                .items;
             if models.len() == MODELS && models.iter().all(settled) {
                 return models;
             }
@@ -44,9 +51,22 @@ async fn a_hundred_models_at_once_settle() {
         }
     };
     let models = tokio::time::timeout(PATIENCE, waiting).await.expect("all settle");
-    println!("{MODELS} models settled in {:.1} s", began.elapsed().as_secs_f64());
-    let rolling = models.iter().filter(|model| condition(model, "Ready").unwrap().reason == "RollingOut").count();
+    let (took, requests) = (
+        began.elapsed().as_secs_f64(),
+        stage.operator.requests.of(&stage.namespace),
+    );
+    println!("{MODELS} models settled in {took:.1} s with {requests} requests");
+    let rolling = models
+        .iter()
+        .filter(|model| condition(model, "Ready").unwrap().reason == "RollingOut")
+        .count();
     assert_eq!(rolling, MODELS / 2);
-    assert_eq!(stage.names::<k8s_openapi::api::apps::v1::Deployment>().await.len(), MODELS / 2);
+    assert_eq!(
+        stage
+            .names::<k8s_openapi::api::apps::v1::Deployment>()
+            .await
+            .len(),
+        MODELS / 2
+    );
     assert_eq!(stage.verifications().await.len(), MODELS, "one each, and no more");
 }

@@ -40,9 +40,17 @@ where
     assert_eq!(condition(&model, "Accepted").unwrap().reason, "NameTaken");
     assert!(condition(&model, "Stalled").is_some());
     let now: K = stage.api().get("digits").await.unwrap();
-    assert_eq!(serde_json::to_string(&now).unwrap(), serde_json::to_string(&theirs).unwrap(), "to the byte");
+    assert_eq!(
+        serde_json::to_string(&now).unwrap(),
+        serde_json::to_string(&theirs).unwrap(),
+        "to the byte"
+    );
 
-    stage.api::<K>().delete("digits", &DeleteParams::default()).await.unwrap();
+    stage
+        .api::<K>()
+        .delete("digits", &DeleteParams::default())
+        .await
+        .unwrap();
     stage.roll_out("digits", reference.digest().unwrap()).await;
     stage.reason("digits", "Serving").await;
 }
@@ -101,6 +109,9 @@ async fn a_verification_of_somebody_else_is_not_believed() {
     stage.api().create(&PostParams::default(), &forged).await.unwrap();
     stage.model("second", &signed.to_string()).await;
     let message = stage.reason("second", "NameTaken").await;
-    assert!(message.contains(&format!("ArtifactVerification {name}")), "{message}");
+    assert!(
+        message.contains(&format!("ArtifactVerification {name}")),
+        "{message}"
+    );
     assert!(!stage.names::<Deployment>().await.contains(&"second".to_owned()));
 }

@@ -9,8 +9,8 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode};
-use kube::api::{Api, DeleteParams};
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube::api::{Api, DeleteParams};
 use probity::evidence::Digest;
 use serde_json::json;
 use tower::{Layer, Service};
@@ -45,13 +45,28 @@ impl Requests {
         let reads = ["get", "list", "watch"];
         self.all()
             .into_iter()
-            .filter(|asked| asked.namespace.as_deref() == Some(namespace) && !reads.contains(&asked.verb.as_str()))
+            .filter(|asked| {
+                asked.namespace.as_deref() == Some(namespace) && !reads.contains(&asked.verb.as_str())
+            })
             .collect()
+    }
+
+    /// How many requests were about this namespace.
+    pub fn of(&self, namespace: &str) -> usize {
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|asked| asked.namespace.as_deref() == Some(namespace))
+            .count()
     }
 
     /// Each verb on each resource.
     fn permissions(&self) -> BTreeSet<(String, String)> {
-        self.all().into_iter().map(|asked| (asked.verb, asked.resource)).collect()
+        self.all()
+            .into_iter()
+            .map(|asked| (asked.verb, asked.resource))
+            .collect()
     }
 }
 
@@ -63,7 +78,10 @@ impl<S> Layer<S> for Recorder {
     type Service = Recording<S>;
 
     fn layer(&self, inner: S) -> Recording<S> {
-        Recording { inner, requests: self.0.clone() }
+        Recording {
+            inner,
+            requests: self.0.clone(),
+        }
     }
 }
 
@@ -93,12 +111,20 @@ where
         let (asking, requests) = (self.inner.call(request), self.requests.clone());
         async move {
             let answer = asking.await?;
-            if let Some(asked) = read(&method, uri.path(), uri.query().unwrap_or_default(), answer.status()) {
+            if let Some(asked) = read(
+                &method,
+                uri.path(),
+                uri.query().unwrap_or_default(),
+                answer.status(),
+            ) {
                 // An apply that makes the object needs both rights.
                 let created = asked.verb == "patch" && asked.status == 201;
                 let mut requests = requests.0.lock().unwrap();
                 if created {
-                    requests.push(Asked { verb: "create".into(), ..asked.clone() });
+                    requests.push(Asked {
+                        verb: "create".into(),
+                        ..asked.clone()
+                    });
                 }
                 requests.push(asked);
             }
@@ -138,28 +164,55 @@ fn read(method: &Method, path: &str, query: &str, status: StatusCode) -> Option<
         _ => "update",
     };
     let name = name.map(ToString::to_string);
-    Some(Asked { verb: verb.to_owned(), resource, namespace, name, status: status.as_u16() })
+    Some(Asked {
+        verb: verb.to_owned(),
+        resource,
+        namespace,
+        name,
+        status: status.as_u16(),
+    })
 }
 
 #[test]
 fn requests_are_read_as_the_authorizer_does() {
     let asked = |method, path, query| {
         let asked = read(&method, path, query, StatusCode::OK).unwrap();
-        (asked.verb, asked.resource, asked.namespace.unwrap_or_default(), asked.name.unwrap_or_default())
+        (
+            asked.verb,
+            asked.resource,
+            asked.namespace.unwrap_or_default(),
+            asked.name.unwrap_or_default(),
+        )
     };
     let words = |a: &str, b: &str, c: &str, d: &str| (a.to_owned(), b.to_owned(), c.to_owned(), d.to_owned());
     assert_eq!(
-        asked(Method::PATCH, "/apis/probity.dev/v1alpha1/namespaces/bank/modeldeployments/digits/status", ""),
+        asked(
+            Method::PATCH,
+            "/apis/probity.dev/v1alpha1/namespaces/bank/modeldeployments/digits/status",
+            ""
+        ),
         words("patch", "probity.dev/modeldeployments/status", "bank", "digits")
     );
-    assert_eq!(asked(Method::GET, "/api/v1/namespaces", "&watch=true&x=1"), words("watch", "/namespaces", "", ""));
-    assert_eq!(asked(Method::GET, "/api/v1/namespaces/bank", ""), words("get", "/namespaces", "", "bank"));
-    assert_eq!(asked(Method::GET, "/api/v1/namespaces/bank/pods", ""), words("list", "/pods", "bank", ""));
+    assert_eq!(
+        asked(Method::GET, "/api/v1/namespaces", "&watch=true&x=1"),
+        words("watch", "/namespaces", "", "")
+    );
+    assert_eq!(
+        asked(Method::GET, "/api/v1/namespaces/bank", ""),
+        words("get", "/namespaces", "", "bank")
+    );
+    assert_eq!(
+        asked(Method::GET, "/api/v1/namespaces/bank/pods", ""),
+        words("list", "/pods", "bank", "")
+    );
 }
 
 /// What the role that the operator runs with grants, as (verb, resource).
 async fn granted(stage: &Stage) -> BTreeSet<(String, String)> {
-    let role = Api::<ClusterRole>::all(stage.client.clone()).get("probity").await.unwrap();
+    let role = Api::<ClusterRole>::all(stage.client.clone())
+        .get("probity")
+        .await
+        .unwrap();
     let mut all = BTreeSet::new();
     for rule in role.rules.unwrap() {
         for group in rule.api_groups.as_deref().unwrap() {
@@ -180,7 +233,9 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
     super::secrets::pull_secret(&stage, "regcred", guarded_registry(), super::secrets::PASSWORD).await;
     let reference = super::secrets::push(&Model::signed(), "rights/digits");
     let digest = reference.digest().unwrap();
-    stage.model_with("digits", &reference.to_string(), json!({"pullSecret": "regcred"})).await;
+    stage
+        .model_with("digits", &reference.to_string(), json!({"pullSecret": "regcred"}))
+        .await;
     stage.roll_out("digits", digest).await;
     stage.reason("digits", "Serving").await;
     let revoked = json!({"revoked": [{"digest": digest, "reason": "poisoned"}]});
@@ -192,7 +247,11 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
         stage.reason("digits", "Serving").await;
     }
     // Without a policy nobody needs the verdict any more.
-    stage.policies().delete(&stage.namespace, &DeleteParams::default()).await.unwrap();
+    stage
+        .policies()
+        .delete(&stage.namespace, &DeleteParams::default())
+        .await
+        .unwrap();
     stage.reason("digits", "NoPolicy").await;
 
     let granted = granted(&stage).await;
@@ -206,10 +265,20 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
         let unused: Vec<_> = granted.difference(&requests.permissions()).cloned().collect();
         panic!("the chart grants what the operator never uses: {unused:?}");
     }
-    let refused: Vec<_> = requests.all().into_iter().filter(|asked| asked.status == 403).collect();
-    assert!(refused.is_empty(), "the chart does not grant what the operator uses: {refused:?}");
+    let refused: Vec<_> = requests
+        .all()
+        .into_iter()
+        .filter(|asked| asked.status == 403)
+        .collect();
+    assert!(
+        refused.is_empty(),
+        "the chart does not grant what the operator uses: {refused:?}"
+    );
     let beyond: Vec<_> = requests.permissions().difference(&granted).cloned().collect();
-    assert!(beyond.is_empty(), "granted by something else than the chart: {beyond:?}");
+    assert!(
+        beyond.is_empty(),
+        "granted by something else than the chart: {beyond:?}"
+    );
     let model = stage.api().get("digits").await.unwrap();
     assert_eq!(serves(&model), Some::<Digest>(digest));
 }

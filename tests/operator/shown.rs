@@ -1,6 +1,13 @@
 //! What people see: the columns of `kubectl get`, the fields of the status, Events, and the operator's own pages.
 
-use kube::api::Api;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Service, ServiceAccount},
+};
+use kube::{
+    Resource,
+    api::{Api, DeleteParams},
+};
 use probity::api::v1alpha1::ModelDeployment;
 use serde_json::Value;
 
@@ -11,7 +18,10 @@ use crate::{
 
 /// What `kubectl get` asks for: the API server makes the table.
 async fn table(stage: &Stage, plural: &str) -> Vec<(String, Value)> {
-    let path = format!("/apis/probity.dev/v1alpha1/namespaces/{}/{plural}", stage.namespace);
+    let path = format!(
+        "/apis/probity.dev/v1alpha1/namespaces/{}/{plural}",
+        stage.namespace
+    );
     let request = http::Request::get(path)
         .header("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
         .body(Vec::new())
@@ -33,14 +43,22 @@ async fn kubectl_get_shows_what_serves_what_was_asked_for_and_why_not() {
     let stage = Stage::new().await;
     let name = format!("shown/{}", stage.namespace);
     let good = Model::signed().push(&name);
-    stage.model("digits", &format!("{}:1@{}", good.name(), good.digest().unwrap())).await;
+    stage
+        .model("digits", &format!("{}:1@{}", good.name(), good.digest().unwrap()))
+        .await;
     stage.roll_out("digits", good.digest().unwrap()).await;
     stage.reason("digits", "Serving").await;
     let row = table(&stage, "modeldeployments").await;
     let names: Vec<_> = row.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["Name", "Ready", "Serving", "Candidate", "Signer", "Reason", "Age"]);
+    assert_eq!(
+        names,
+        ["Name", "Ready", "Serving", "Candidate", "Signer", "Reason", "Age"]
+    );
     let cell = |row: &[(String, Value)], at: usize| row[at].1.as_str().unwrap_or_default().to_owned();
-    assert_eq!((cell(&row, 1), cell(&row, 4), cell(&row, 5)), ("True".into(), "release".into(), "Serving".into()));
+    assert_eq!(
+        (cell(&row, 1), cell(&row, 4), cell(&row, 5)),
+        ("True".into(), "release".into(), "Serving".into())
+    );
     assert!(cell(&row, 2).contains(&good.digest().unwrap().short()), "{row:?}");
     assert_eq!(cell(&row, 3), "");
 
@@ -48,7 +66,10 @@ async fn kubectl_get_shows_what_serves_what_was_asked_for_and_why_not() {
     stage.ask("digits", &bad.to_string()).await;
     stage.reason("digits", "DigestMismatch").await;
     let row = table(&stage, "modeldeployments").await;
-    assert_eq!((cell(&row, 1), cell(&row, 5)), ("False".into(), "DigestMismatch".into()));
+    assert_eq!(
+        (cell(&row, 1), cell(&row, 5)),
+        ("False".into(), "DigestMismatch".into())
+    );
     assert!(cell(&row, 2).contains(&good.digest().unwrap().short()), "{row:?}");
     assert!(cell(&row, 3).contains(&bad.digest().unwrap().short()), "{row:?}");
 }
@@ -63,12 +84,29 @@ async fn the_status_of_a_serving_model_says_what_it_is() {
     let serving = status.serving.unwrap();
     assert_eq!((serving.files, serving.size), (3, 600_000 + 15 + 6));
     assert_eq!(serving.signers[0].name, "release");
-    assert_eq!(serving.signers[0].identity.key, format!("{}/release", stage.namespace));
-    assert_eq!(vec![serving.verification], stage.verifications().await.iter().map(kube::ResourceExt::name_any).collect::<Vec<_>>());
+    assert_eq!(
+        serving.signers[0].identity.key,
+        format!("{}/release", stage.namespace)
+    );
+    assert_eq!(
+        vec![serving.verification],
+        stage
+            .verifications()
+            .await
+            .iter()
+            .map(kube::ResourceExt::name_any)
+            .collect::<Vec<_>>()
+    );
     assert_eq!(status.replicas, Some(1));
     assert_eq!(status.selector.as_deref(), Some("probity.dev/model=digits"));
     assert_eq!(status.observed_generation, model.metadata.generation);
-    for kind in ["Accepted", "ArtifactVerified", "PolicySatisfied", "Available", "Ready"] {
+    for kind in [
+        "Accepted",
+        "ArtifactVerified",
+        "PolicySatisfied",
+        "Available",
+        "Ready",
+    ] {
         assert_eq!(condition(&model, kind).unwrap().status, "True", "{kind}");
     }
     let findings = status.findings.unwrap();
@@ -76,7 +114,10 @@ async fn the_status_of_a_serving_model_says_what_it_is() {
     assert_eq!(findings[0].message, "signed by release");
     // An autoscaler finds its way by these.
     let scale = stage.api::<ModelDeployment>().get_scale("digits").await.unwrap();
-    assert_eq!(scale.status.unwrap().selector.as_deref(), Some("probity.dev/model=digits"));
+    assert_eq!(
+        scale.status.unwrap().selector.as_deref(),
+        Some("probity.dev/model=digits")
+    );
 }
 
 #[tokio::test]
@@ -90,8 +131,20 @@ async fn events_tell_the_story() {
     assert!(event.note.unwrap().contains("release"));
     let regarding = event.regarding.unwrap();
     assert_eq!(regarding.kind.as_deref(), Some("ModelDeployment"));
-    assert_eq!(event.reporting_controller.as_deref(), Some("probity.dev/operator"));
-    assert_eq!(regarding.uid, stage.api::<ModelDeployment>().get("digits").await.unwrap().metadata.uid);
+    assert_eq!(
+        event.reporting_controller.as_deref(),
+        Some("probity.dev/operator")
+    );
+    assert_eq!(
+        regarding.uid,
+        stage
+            .api::<ModelDeployment>()
+            .get("digits")
+            .await
+            .unwrap()
+            .metadata
+            .uid
+    );
 }
 
 #[tokio::test]
@@ -113,30 +166,42 @@ async fn the_operators_own_pages() {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
     assert!(metrics.ends_with("# EOF\n"));
-    assert!(!metrics.contains(&stage.namespace), "no names of objects in labels");
+    assert!(
+        !metrics.contains(&stage.namespace),
+        "no names of objects in labels"
+    );
     assert_eq!(stage.operator.asks("/else").await.0, 404);
+}
+
+/// The controlling owner's uid, and how many owners there are.
+fn owner<K: Resource>(object: &K) -> (Option<String>, Option<bool>, usize) {
+    let owners = object.meta().owner_references.clone().unwrap_or_default();
+    assert_eq!(object.meta().finalizers, None);
+    (
+        owners.first().map(|owner| owner.uid.clone()),
+        owners.first().and_then(|owner| owner.controller),
+        owners.len(),
+    )
 }
 
 #[tokio::test]
 async fn a_deleted_model_takes_everything_with_it() {
-    use k8s_openapi::api::{apps::v1::Deployment, core::v1::{Service, ServiceAccount}};
-    use kube::{Resource, api::DeleteParams};
-
     let stage = Stage::new().await;
     let good = Model::signed().push(&format!("shown/{}", stage.namespace));
     stage.serve("digits", &good).await;
     let models: Api<ModelDeployment> = stage.api();
     let model = models.get("digits").await.unwrap();
     assert_eq!(model.metadata.finalizers, None);
-    fn owner<K: Resource>(object: &K) -> (Option<String>, Option<bool>, usize) {
-        let owners = object.meta().owner_references.clone().unwrap_or_default();
-        assert_eq!(object.meta().finalizers, None);
-        (owners.first().map(|owner| owner.uid.clone()), owners.first().and_then(|owner| owner.controller), owners.len())
-    }
     let ours = (model.metadata.uid.clone(), Some(true), 1);
-    assert_eq!(owner(&stage.api::<Deployment>().get("digits").await.unwrap()), ours);
+    assert_eq!(
+        owner(&stage.api::<Deployment>().get("digits").await.unwrap()),
+        ours
+    );
     assert_eq!(owner(&stage.api::<Service>().get("digits").await.unwrap()), ours);
-    assert_eq!(owner(&stage.api::<ServiceAccount>().get("digits").await.unwrap()), ours);
+    assert_eq!(
+        owner(&stage.api::<ServiceAccount>().get("digits").await.unwrap()),
+        ours
+    );
     assert_eq!(owner(&stage.verifications().await[0]), ours);
 
     models.delete("digits", &DeleteParams::default()).await.unwrap();

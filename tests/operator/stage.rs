@@ -37,11 +37,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    artifacts::release_pem,
-    fault_proxy::FaultProxy,
-    testbed,
-};
+use crate::{artifacts::release_pem, fault_proxy::FaultProxy, testbed};
 
 use super::rights::{Recorder, Requests};
 
@@ -66,7 +62,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts one that speaks to this API server as the chart's ServiceAccount.
+    /// Starts one that speaks to this API server as the chart's account.
     pub fn start(kubeconfig: &Path, hosts: HostPolicy) -> Self {
         let kubeconfig = kubeconfig.to_owned();
         let admin = free_address();
@@ -75,20 +71,34 @@ impl Operator {
         let thread = std::thread::spawn({
             let requests = requests.clone();
             move || {
-                let runtime =
-                    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(2)
+                    .enable_all()
+                    .build()
+                    .unwrap();
                 runtime.block_on(async {
                     let client = operators_client(&kubeconfig, requests).await;
-                    let settings = Settings { fetch_image: FETCH_IMAGE.into(), hosts, concurrency: 16 };
+                    let settings = Settings {
+                        fetch_image: FETCH_IMAGE.into(),
+                        hosts,
+                        concurrency: 16,
+                    };
                     let stopped = async {
                         // Also when the test that holds the other end is gone.
                         let _ = stopped.await;
                     };
-                    run(client, settings, admin, stopped).await.expect("the operator runs");
+                    run(client, settings, admin, stopped)
+                        .await
+                        .expect("the operator runs");
                 });
             }
         });
-        Self { admin, requests, stop: Some(stop), thread: Some(thread) }
+        Self {
+            admin,
+            requests,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     /// What it answers at this path: the status, and the text.
@@ -112,13 +122,19 @@ impl Operator {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{path} never answered {status}"))
+        timeout(PATIENCE, asking)
+            .await
+            .unwrap_or_else(|_| panic!("{path} never answered {status}"))
     }
 
     /// Ends it and waits until it has.
     pub fn end(mut self) {
         self.stop.take().map(|stop| stop.send(()));
-        self.thread.take().unwrap().join().expect("the operator ends in order");
+        self.thread
+            .take()
+            .unwrap()
+            .join()
+            .expect("the operator ends in order");
     }
 }
 
@@ -129,7 +145,10 @@ impl Drop for Operator {
 }
 
 fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 /// A client with the operator's rights and no other, that writes down what it asks.
@@ -138,17 +157,28 @@ async fn operators_client(kubeconfig: &Path, requests: Requests) -> Client {
     let mut kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let info = kubeconfig.auth_infos[0].auth_info.as_mut().unwrap();
     info.impersonate = Some("system:serviceaccount:probity-system:probity".into());
-    let groups = ["system:serviceaccounts", "system:serviceaccounts:probity-system", "system:authenticated"];
+    let groups = [
+        "system:serviceaccounts",
+        "system:serviceaccounts:probity-system",
+        "system:authenticated",
+    ];
     info.impersonate_groups = Some(groups.map(ToOwned::to_owned).into());
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    ClientBuilder::try_from(config).unwrap().with_layer(&Recorder(requests)).build()
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap();
+    ClientBuilder::try_from(config)
+        .unwrap()
+        .with_layer(&Recorder(requests))
+        .build()
 }
 
 /// A client with every right.
 pub async fn admin(kubeconfig: &Path) -> Client {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap();
     Client::try_from(config).unwrap()
 }
 
@@ -156,14 +186,32 @@ pub async fn admin(kubeconfig: &Path) -> Client {
 pub async fn grant(client: &Client) {
     let rendered = crate::artifacts::run(
         testbed::tool("helm", &["helm"])
-            .args(["template", "probity", concat!(env!("CARGO_MANIFEST_DIR"), "/charts/probity")])
-            .args(["--namespace", "probity-system", "--set", "image.repository=registry.example/probity"])
-            .args(["--set", "image.digest=sha256:00000000000000000000000000000000000000000000000000000000000000f0"]),
+            .args([
+                "template",
+                "probity",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/charts/probity"),
+            ])
+            .args([
+                "--namespace",
+                "probity-system",
+                "--set",
+                "image.repository=registry.example/probity",
+            ])
+            .args([
+                "--set",
+                "image.digest=sha256:00000000000000000000000000000000000000000000000000000000000000f0",
+            ]),
     );
     let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
-    apply(client, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "probity-system"}})).await;
+    apply(
+        client,
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "probity-system"}}),
+    )
+    .await;
     for object in objects {
-        if ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"].contains(&object["kind"].as_str().unwrap_or("")) {
+        if ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]
+            .contains(&object["kind"].as_str().unwrap_or(""))
+        {
             apply(client, object).await;
         }
     }
@@ -173,7 +221,10 @@ pub async fn grant(client: &Client) {
 pub async fn apply(client: &Client, object: Value) {
     let object: DynamicObject = serde_json::from_value(object).unwrap();
     let types = object.types.clone().unwrap();
-    let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
+    let (group, version) = types
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", &types.api_version));
     let resource = ApiResource {
         group: group.to_owned(),
         version: version.to_owned(),
@@ -186,9 +237,13 @@ pub async fn apply(client: &Client, object: Value) {
         None => Api::all_with(client.clone(), &resource),
     };
     let name = object.name_any();
-    api.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&object))
-        .await
-        .unwrap_or_else(|error| panic!("{} {name}: {error}", types.kind));
+    api.patch(
+        &name,
+        &PatchParams::apply("tests").force(),
+        &Patch::Apply(&object),
+    )
+    .await
+    .unwrap_or_else(|error| panic!("{} {name}: {error}", types.kind));
 }
 
 /// Proxies before the registry that the operator may ask: made before it starts, for it is told once.
@@ -200,7 +255,11 @@ fn proxies() -> &'static Mutex<Vec<FaultProxy>> {
 /// A proxy before the registry that the operator may ask.
 pub fn proxy() -> FaultProxy {
     shared_hosts();
-    proxies().lock().unwrap().pop().expect("more proxies are needed: make the pool larger")
+    proxies()
+        .lock()
+        .unwrap()
+        .pop()
+        .expect("more proxies are needed: make the pool larger")
 }
 
 /// The registry that wants a password.
@@ -210,7 +269,10 @@ pub fn guarded_registry() -> &'static str {
         let passwords = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(passwords.path(), super::secrets::HTPASSWD).unwrap();
         let file = passwords.path().display().to_string();
-        (testbed::Server::start("registry", &[], &[("REGISTRY_HTPASSWD", &file)]).unwrap(), passwords)
+        (
+            testbed::Server::start("registry", &[], &[("REGISTRY_HTPASSWD", &file)]).unwrap(),
+            passwords,
+        )
     });
     &server.ready
 }
@@ -220,9 +282,17 @@ pub fn shared_hosts() -> HostPolicy {
     static HOSTS: OnceLock<HostPolicy> = OnceLock::new();
     HOSTS
         .get_or_init(|| {
-            let mut names: BTreeSet<String> = proxies().lock().unwrap().iter().map(FaultProxy::address).collect();
+            let mut names: BTreeSet<String> = proxies()
+                .lock()
+                .unwrap()
+                .iter()
+                .map(FaultProxy::address)
+                .collect();
             names.extend([testbed::registry().to_owned(), guarded_registry().to_owned()]);
-            HostPolicy { plain_http: names.iter().map(|host| host.parse().unwrap()).collect(), ..HostPolicy::default() }
+            HostPolicy {
+                plain_http: names.iter().map(|host| host.parse().unwrap()).collect(),
+                ..HostPolicy::default()
+            }
         })
         .clone()
 }
@@ -263,7 +333,11 @@ impl Stage {
         let operator = operator().await;
         let client = testbed::client().await;
         let namespace = testbed::governed_namespace(&client).await;
-        Self { client, namespace, operator }
+        Self {
+            client,
+            namespace,
+            operator,
+        }
     }
 
     pub async fn trust(&self, keys: &[(&str, &str)]) {
@@ -293,7 +367,12 @@ impl Stage {
     }
 
     /// Waits until the model's status is as wanted.
-    pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&ModelDeployment) -> bool) -> ModelDeployment {
+    pub async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&ModelDeployment) -> bool,
+    ) -> ModelDeployment {
         until(&self.api(), name, what, holds).await
     }
 
@@ -317,9 +396,12 @@ impl Stage {
 
     /// Waits until the Deployment's template runs this content.
     pub async fn deployed(&self, name: &str, digest: Digest) -> Deployment {
-        until(&self.api::<Deployment>(), name, &format!("the Deployment runs {digest}"), |deployment| {
-            runs(deployment) == Some(digest)
-        })
+        until(
+            &self.api::<Deployment>(),
+            name,
+            &format!("the Deployment runs {digest}"),
+            |deployment| runs(deployment) == Some(digest),
+        )
         .await
     }
 
@@ -330,7 +412,11 @@ impl Stage {
             "replicas": replicas, "updatedReplicas": updated, "availableReplicas": available, "readyReplicas": available
         }});
         self.api::<Deployment>()
-            .patch_status(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(status))
+            .patch_status(
+                &deployment.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(status),
+            )
             .await
             .unwrap();
     }
@@ -345,14 +431,22 @@ impl Stage {
     /// Merges this into the model's specification.
     pub async fn change(&self, name: &str, spec: Value) {
         self.api::<ModelDeployment>()
-            .patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec})))
+            .patch(
+                name,
+                &PatchParams::default(),
+                &Patch::Merge(json!({"spec": spec})),
+            )
             .await
             .unwrap();
     }
 
     /// The model asks for another reference.
     pub async fn ask(&self, name: &str, reference: &str) {
-        self.change(name, json!({"model": {"source": {"oci": {"reference": reference}}}})).await;
+        self.change(
+            name,
+            json!({"model": {"source": {"oci": {"reference": reference}}}}),
+        )
+        .await;
     }
 
     pub async fn verifications(&self) -> Vec<ArtifactVerification> {
@@ -361,19 +455,32 @@ impl Stage {
 
     /// Waits until an Event with this reason tells of this model.
     pub async fn event(&self, name: &str, reason: &str) -> Event {
-        until_any(&self.api::<Event>(), &format!("an Event {reason} about {name}"), |event| {
-            event.reason.as_deref() == Some(reason)
-                && event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(name)
-        })
+        until_any(
+            &self.api::<Event>(),
+            &format!("an Event {reason} about {name}"),
+            |event| {
+                event.reason.as_deref() == Some(reason)
+                    && event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(name)
+            },
+        )
         .await
     }
 
     /// The names of everything of a kind in the namespace.
     pub async fn names<K>(&self) -> Vec<String>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
-        self.api::<K>().list(&ListParams::default()).await.unwrap().iter().map(kube::ResourceExt::name_any).collect()
+        self.api::<K>()
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .iter()
+            .map(kube::ResourceExt::name_any)
+            .collect()
     }
 
     pub async fn create<K>(&self, object: Value) -> K
@@ -385,7 +492,10 @@ impl Stage {
             + std::fmt::Debug,
     {
         let object: K = serde_json::from_value(object).unwrap();
-        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
+        self.api::<K>()
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap()
     }
 
     pub fn policies(&self) -> Api<ClusterDeploymentPolicy> {
@@ -398,7 +508,10 @@ impl Stage {
 }
 
 pub fn trust_root(name: &str, keys: &[(&str, &str)]) -> Value {
-    let keys: Vec<_> = keys.iter().map(|(name, pem)| json!({"name": name, "publicKey": pem})).collect();
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|(name, pem)| json!({"name": name, "publicKey": pem}))
+        .collect();
     json!({
         "apiVersion": "probity.dev/v1alpha1",
         "kind": "TrustRoot",
@@ -438,7 +551,9 @@ pub fn model(namespace: &str, name: &str, reference: &str, more: Value) -> Value
 }
 
 fn merge(object: &mut Value, more: Value) {
-    let Value::Object(more) = more else { panic!("not an object") };
+    let Value::Object(more) = more else {
+        panic!("not an object")
+    };
     object.as_object_mut().unwrap().extend(more);
 }
 
@@ -446,9 +561,9 @@ fn merge(object: &mut Value, more: Value) {
 pub fn condition<'a>(model: &'a ModelDeployment, kind: &str) -> Option<&'a Condition> {
     let conditions = model.status.as_ref()?.conditions.as_ref()?;
     // What it says of an earlier specification is not what is waited for.
-    conditions
-        .iter()
-        .find(|condition| condition.type_ == kind && condition.observed_generation == model.metadata.generation)
+    conditions.iter().find(|condition| {
+        condition.type_ == kind && condition.observed_generation == model.metadata.generation
+    })
 }
 
 /// What a Deployment's fetch container fetches.
@@ -471,7 +586,13 @@ pub fn candidate(model: &ModelDeployment) -> Option<Digest> {
 /// Waits until the object of this name is as wanted.
 pub async fn until<K>(api: &Api<K>, name: &str, what: &str, holds: impl Fn(&K) -> bool) -> K
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize + Send + 'static,
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + serde::Serialize
+        + Send
+        + 'static,
 {
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     wait(api, only, &format!("{name}: {what}"), holds).await
@@ -480,18 +601,33 @@ where
 /// Waits until some object of the kind is as wanted.
 pub async fn until_any<K>(api: &Api<K>, what: &str, holds: impl Fn(&K) -> bool) -> K
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize + Send + 'static,
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + serde::Serialize
+        + Send
+        + 'static,
 {
     wait(api, watcher::Config::default(), what, holds).await
 }
 
 async fn wait<K>(api: &Api<K>, config: watcher::Config, what: &str, holds: impl Fn(&K) -> bool) -> K
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize + Send + 'static,
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + serde::Serialize
+        + Send
+        + 'static,
 {
     let mut last = None;
     let seeing = async {
-        let mut objects = watcher::watcher(api.clone(), config).default_backoff().applied_objects().boxed();
+        let mut objects = watcher::watcher(api.clone(), config)
+            .default_backoff()
+            .applied_objects()
+            .boxed();
         while let Some(object) = objects.next().await {
             let Ok(object) = object else { continue };
             if holds(&object) {
@@ -503,7 +639,10 @@ where
     };
     let seen = timeout(PATIENCE, seeing).await;
     seen.unwrap_or_else(|_| {
-        panic!("never happened: {what}; last seen:\n{}", serde_json::to_string_pretty(&last).unwrap_or_default())
+        panic!(
+            "never happened: {what}; last seen:\n{}",
+            serde_json::to_string_pretty(&last).unwrap_or_default()
+        )
     })
 }
 
@@ -518,5 +657,8 @@ where
         &name,
         kube::runtime::wait::conditions::is_deleted(&uid),
     );
-    timeout(PATIENCE, gone).await.unwrap_or_else(|_| panic!("{name} never went")).unwrap();
+    timeout(PATIENCE, gone)
+        .await
+        .unwrap_or_else(|_| panic!("{name} never went"))
+        .unwrap();
 }

@@ -21,6 +21,8 @@ use crate::{
 
 /// Fits the second-level cache; larger reads were slower.
 const BUFFER: usize = 128 << 10;
+/// For less than this another thread costs more than it saves.
+const PER_THREAD: u64 = 1 << 20;
 
 /// Told how far hashing is, from several threads at once.
 pub trait Progress: Sync {
@@ -48,14 +50,14 @@ impl Progress for Silent {}
 
 /// Hashes the files and returns their digests in the same order. The first failure stops the rest.
 pub fn hash(tree: &Tree, files: &[FoundFile], progress: &dyn Progress) -> Result<Vec<Digest>, Failure> {
-    progress.begin(
-        files.len(),
-        files.iter().map(|file| file.size).fold(0, u64::saturating_add),
-    );
+    let bytes = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+    progress.begin(files.len(), bytes);
     let work = Work::new(tree, files, progress);
+    let worthwhile = usize::try_from(bytes / PER_THREAD + 1).unwrap_or(usize::MAX);
     let threads = thread::available_parallelism()
         .map_or(1, usize::from)
-        .min(files.len());
+        .min(files.len())
+        .min(worthwhile);
     thread::scope(|scope| {
         for _ in 1..threads {
             // Without another thread it takes longer, that is all: this one works through the whole list.

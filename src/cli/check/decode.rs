@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::schema::{Schemas, Step, nearest, written};
+use super::schema::{Schemas, Step, nearest, unknown, written};
 use crate::api::{
     GROUP,
     v1alpha1::{ArtifactVerification, ClusterDeploymentPolicy, ModelDeployment, TrustRoot},
@@ -23,7 +23,10 @@ pub(super) enum Object {
     Policy(Box<ClusterDeploymentPolicy>),
     TrustRoot(Box<TrustRoot>),
     Verification(Box<ArtifactVerification>),
-    Namespace { name: String, labels: BTreeMap<String, String> },
+    Namespace {
+        name: String,
+        labels: BTreeMap<String, String>,
+    },
     /// Of a kind that decides nothing here.
     Other(String),
 }
@@ -35,7 +38,9 @@ pub(super) enum Object {
 pub(super) fn decode(schemas: &Schemas, value: &Value) -> Result<Object, Vec<String>> {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
-        return Err(vec!["apiVersion and kind are needed: is it a Kubernetes object?".to_owned()]);
+        return Err(vec![
+            "apiVersion and kind are needed: is it a Kubernetes object?".to_owned(),
+        ]);
     };
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let ours = schemas.kinds().any(|known| known == kind);
@@ -43,22 +48,30 @@ pub(super) fn decode(schemas: &Schemas, value: &Value) -> Result<Object, Vec<Str
         ("", "Namespace") if version == "v1" => {
             let namespace: Namespace = *checked(schemas, kind, value)?;
             let name = namespace.metadata.name.unwrap_or_default();
-            Ok(Object::Namespace { name, labels: namespace.metadata.labels.unwrap_or_default() })
+            Ok(Object::Namespace {
+                name,
+                labels: namespace.metadata.labels.unwrap_or_default(),
+            })
         }
-        (GROUP, _) if ours && version != VERSION => {
-            Err(vec![format!("apiVersion: {api_version} is not known: write {GROUP}/{VERSION}")])
-        }
+        (GROUP, _) if ours && version != VERSION => Err(vec![format!(
+            "apiVersion: {api_version} is not known: write {GROUP}/{VERSION}"
+        )]),
         (GROUP, "ModelDeployment") => checked(schemas, kind, value).map(Object::Model),
         (GROUP, "ClusterDeploymentPolicy") => checked(schemas, kind, value).map(Object::Policy),
         (GROUP, "TrustRoot") => checked(schemas, kind, value).map(Object::TrustRoot),
         (GROUP, "ArtifactVerification") => checked(schemas, kind, value).map(Object::Verification),
         (GROUP, _) => {
             let meant = nearest(kind, schemas.kinds()).map(|kind| format!("; did you mean {kind}?"));
-            Err(vec![format!("kind: {GROUP} has no kind {kind}{}", meant.unwrap_or_default())])
+            Err(vec![format!(
+                "kind: {GROUP} has no kind {kind}{}",
+                meant.unwrap_or_default()
+            )])
         }
         // The group forgotten, or mistyped: skipping a policy for that would loosen what is checked.
         _ if ours && (group.is_empty() || nearest(group, [GROUP].into_iter()).is_some()) => {
-            Err(vec![format!("apiVersion: a {kind} is of {GROUP}/{VERSION}, not of {api_version}")])
+            Err(vec![format!(
+                "apiVersion: a {kind} is of {GROUP}/{VERSION}, not of {api_version}"
+            )])
         }
         _ => Ok(Object::Other(kind.to_owned())),
     }
@@ -73,10 +86,12 @@ fn checked<T: DeserializeOwned>(schemas: &Schemas, kind: &str, value: &Value) ->
     }
     let read: Result<T, _> = serde_ignored::deserialize(value, |path| {
         let path = steps(&path);
+        let field = written(&path);
         // The kind's own type holds neither, for it is the type that says them.
-        if path != [Step::Key("apiVersion".to_owned())] && path != [Step::Key("kind".to_owned())] {
-            let meant = schemas.like(kind, &path).map(|name| format!("; did you mean {name}?"));
-            wrong.push(format!("{}: unknown field{}", written(&path), meant.unwrap_or_default()));
+        let typed = field == "apiVersion" || field == "kind";
+        let known = format!("{field}: unknown field");
+        if !typed && !wrong.iter().any(|message| message.starts_with(&known)) {
+            wrong.push(format!("{field}: {}", unknown(schemas.like(kind, &path))));
         }
     });
     match read {
@@ -94,7 +109,9 @@ fn steps(path: &serde_ignored::Path<'_>) -> Vec<Step> {
         Path::Root => Vec::new(),
         Path::Seq { parent, index } => [steps(parent), vec![Step::Index(*index)]].concat(),
         Path::Map { parent, key } => [steps(parent), vec![Step::Key(key.clone())]].concat(),
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => steps(parent),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            steps(parent)
+        }
     }
 }
 
@@ -127,7 +144,9 @@ spec:
 
     #[test]
     fn a_model_is_decoded() {
-        let Object::Model(model) = decoded(MODEL).unwrap() else { panic!() };
+        let Object::Model(model) = decoded(MODEL).unwrap() else {
+            panic!()
+        };
         assert_eq!(model.metadata.namespace.as_deref(), Some("bank"));
         assert_eq!(model.spec.server.port, 80);
     }
@@ -150,15 +169,24 @@ spec:
 
     #[test]
     fn a_namespace_is_its_name_and_labels() {
-        let namespace = decoded("{apiVersion: v1, kind: Namespace, metadata: {name: bank, labels: {team: a}}}").unwrap();
+        let namespace =
+            decoded("{apiVersion: v1, kind: Namespace, metadata: {name: bank, labels: {team: a}}}").unwrap();
         let labels = [("team".to_owned(), "a".to_owned())].into();
-        assert_eq!(namespace, Object::Namespace { name: "bank".into(), labels });
+        assert_eq!(
+            namespace,
+            Object::Namespace {
+                name: "bank".into(),
+                labels
+            }
+        );
     }
 
     #[test_case("{apiVersion: apps/v1, kind: Deployment}" => "Deployment")]
     #[test_case("{apiVersion: policy.sigstore.dev/v1alpha1, kind: TrustRoot}" => "TrustRoot"; "somebody else's trust root")]
     fn others_are_left_alone(text: &str) -> String {
-        let Object::Other(kind) = decoded(text).unwrap() else { panic!() };
+        let Object::Other(kind) = decoded(text).unwrap() else {
+            panic!()
+        };
         kind
     }
 }

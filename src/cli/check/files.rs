@@ -36,11 +36,19 @@ pub(super) struct Trouble {
 
 impl Trouble {
     pub(super) fn content(origin: &str, message: impl Into<String>) -> Self {
-        Self { origin: origin.to_owned(), message: message.into(), usage: false }
+        Self {
+            origin: origin.to_owned(),
+            message: message.into(),
+            usage: false,
+        }
     }
 
     pub(super) fn usage(origin: &str, message: impl Into<String>) -> Self {
-        Self { origin: origin.to_owned(), message: message.into(), usage: true }
+        Self {
+            origin: origin.to_owned(),
+            message: message.into(),
+            usage: true,
+        }
     }
 }
 
@@ -49,12 +57,20 @@ pub(super) fn read(paths: &[PathBuf], troubles: &mut Vec<Trouble>) -> Vec<Docume
     let mut documents = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            read_from("(standard input)", &mut std::io::stdin().lock(), &mut documents, troubles);
+            read_from(
+                "(standard input)",
+                &mut std::io::stdin().lock(),
+                &mut documents,
+                troubles,
+            );
         } else if path.is_dir() {
             let before = documents.len() + troubles.len();
             read_folder(path, MAX_DEPTH, &mut documents, troubles);
             if documents.len() + troubles.len() == before {
-                troubles.push(Trouble::usage(&path.display().to_string(), "there is no .yaml, .yml or .json file in it"));
+                troubles.push(Trouble::usage(
+                    &path.display().to_string(),
+                    "there is no .yaml, .yml or .json file in it",
+                ));
             }
         } else {
             read_file(path, &mut documents, troubles);
@@ -66,7 +82,10 @@ pub(super) fn read(paths: &[PathBuf], troubles: &mut Vec<Trouble>) -> Vec<Docume
 fn read_folder(folder: &Path, depth: usize, documents: &mut Vec<Document>, troubles: &mut Vec<Trouble>) {
     let origin = folder.display().to_string();
     if depth == 0 {
-        troubles.push(Trouble::usage(&origin, "the folders are nested too deeply: name the files"));
+        troubles.push(Trouble::usage(
+            &origin,
+            "the folders are nested too deeply: name the files",
+        ));
         return;
     }
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
@@ -82,7 +101,9 @@ fn read_folder(folder: &Path, depth: usize, documents: &mut Vec<Document>, troub
     for entry in entries {
         let path = entry.path();
         let hidden = entry.file_name().as_encoded_bytes().first() == Some(&b'.');
-        let manifest = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+        let manifest = path
+            .extension()
+            .is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
         match entry.file_type() {
             _ if hidden => {}
             // A link to a folder is not followed: it may lead back here.
@@ -90,7 +111,10 @@ fn read_folder(folder: &Path, depth: usize, documents: &mut Vec<Document>, troub
             Ok(_) if manifest && path.is_file() => read_file(&path, documents, troubles),
             Ok(_) => {}
             Err(error) => {
-                troubles.push(Trouble::usage(&path.display().to_string(), format!("cannot be read: {error}")));
+                troubles.push(Trouble::usage(
+                    &path.display().to_string(),
+                    format!("cannot be read: {error}"),
+                ));
             }
         }
     }
@@ -116,7 +140,10 @@ fn read_from(
         return;
     }
     if bytes.len() as u64 > MAX_FILE {
-        troubles.push(Trouble::content(origin, format!("is longer than {MAX_FILE} bytes, which no manifest is")));
+        troubles.push(Trouble::content(
+            origin,
+            format!("is longer than {MAX_FILE} bytes, which no manifest is"),
+        ));
         return;
     }
     match String::from_utf8(bytes) {
@@ -137,11 +164,16 @@ pub(super) fn parse(origin: &str, text: &str) -> Result<Vec<Document>, Trouble> 
     let several = values.len() > 1;
     let mut documents = Vec::new();
     for (at, value) in values.into_iter().enumerate() {
-        let origin = if several { format!("{origin}#{}", at + 1) } else { origin.to_owned() };
+        let origin = if several {
+            format!("{origin}#{}", at + 1)
+        } else {
+            origin.to_owned()
+        };
         match items(value) {
-            Ok(items) => documents.extend(
-                items.into_iter().enumerate().map(|(at, value)| Document { origin: format!("{origin}[{at}]"), value }),
-            ),
+            Ok(items) => documents.extend(items.into_iter().enumerate().map(|(at, value)| Document {
+                origin: format!("{origin}[{at}]"),
+                value,
+            })),
             Err(value) => documents.push(Document { origin, value }),
         }
     }
@@ -150,7 +182,10 @@ pub(super) fn parse(origin: &str, text: &str) -> Result<Vec<Document>, Trouble> 
 
 /// The items of a `List`, as `kubectl get -o yaml` writes them; anything else is given back.
 fn items(mut value: Value) -> Result<Vec<Value>, Value> {
-    let list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+    let list = value
+        .get("kind")
+        .and_then(Value::as_str)
+        .is_some_and(|kind| kind.ends_with("List"));
     match value.get_mut("items").map(Value::take) {
         Some(Value::Array(items)) if list => Ok(items),
         Some(other) => {
@@ -169,7 +204,11 @@ mod tests {
     use super::*;
 
     fn origins(text: &str) -> Vec<(String, Value)> {
-        parse("a.yaml", text).unwrap().into_iter().map(|document| (document.origin, document.value)).collect()
+        parse("a.yaml", text)
+            .unwrap()
+            .into_iter()
+            .map(|document| (document.origin, document.value))
+            .collect()
     }
 
     #[test]
@@ -180,23 +219,41 @@ mod tests {
     #[test]
     fn several_documents_are_numbered_and_empty_ones_left_out() {
         let found = origins("---\na: 1\n---\n# nothing\n---\na: 'x'\n");
-        assert_eq!(found, [("a.yaml#1".to_owned(), json!({"a": 1})), ("a.yaml#2".to_owned(), json!({"a": "x"}))]);
+        assert_eq!(
+            found,
+            [
+                ("a.yaml#1".to_owned(), json!({"a": 1})),
+                ("a.yaml#2".to_owned(), json!({"a": "x"}))
+            ]
+        );
     }
 
     #[test]
     fn a_list_is_taken_apart() {
         let found = origins(r#"{"apiVersion": "v1", "kind": "List", "items": [{"a": 1}, {"a": 2}]}"#);
-        assert_eq!(found, [("a.yaml[0]".to_owned(), json!({"a": 1})), ("a.yaml[1]".to_owned(), json!({"a": 2}))]);
+        assert_eq!(
+            found,
+            [
+                ("a.yaml[0]".to_owned(), json!({"a": 1})),
+                ("a.yaml[1]".to_owned(), json!({"a": 2}))
+            ]
+        );
     }
 
     #[test]
     fn items_of_anything_else_are_kept() {
-        assert_eq!(origins("{kind: ConfigMap, items: [1]}")[0].1, json!({"kind": "ConfigMap", "items": [1]}));
+        assert_eq!(
+            origins("{kind: ConfigMap, items: [1]}")[0].1,
+            json!({"kind": "ConfigMap", "items": [1]})
+        );
     }
 
     #[test]
     fn a_number_is_no_string() {
-        assert_eq!(origins("{a: 1, b: '1', c: \"true\", d: true}")[0].1, json!({"a": 1, "b": "1", "c": "true", "d": true}));
+        assert_eq!(
+            origins("{a: 1, b: '1', c: \"true\", d: true}")[0].1,
+            json!({"a": 1, "b": "1", "c": "true", "d": true})
+        );
     }
 
     #[test_case("a: 1\na: 2"; "yaml")]
@@ -225,14 +282,23 @@ mod tests {
         let mut troubles = Vec::new();
         let found = read(&[folder.path().to_owned()], &mut troubles);
         assert_eq!(troubles, []);
-        assert_eq!(found.iter().map(|document| &document.value["a"]).collect::<Vec<_>>(), [&json!(1), &json!(2), &json!(3)]);
+        assert_eq!(
+            found
+                .iter()
+                .map(|document| &document.value["a"])
+                .collect::<Vec<_>>(),
+            [&json!(1), &json!(2), &json!(3)]
+        );
     }
 
     #[test]
     fn what_is_not_there_is_said() {
         let mut troubles = Vec::new();
         assert_eq!(read(&["/nowhere/at-all.yaml".into()], &mut troubles), []);
-        assert!(troubles[0].usage && troubles[0].message.contains("No such file"), "{troubles:?}");
+        assert!(
+            troubles[0].usage && troubles[0].message.contains("No such file"),
+            "{troubles:?}"
+        );
     }
 
     #[test]

@@ -67,14 +67,20 @@ pub(super) fn gather(
 ) -> Input {
     let mut sorting = Sorting::default();
     let schemas = Schemas::installed();
-    for (document, authority) in
-        authority.iter().map(|document| (document, true)).chain(files.iter().map(|document| (document, false)))
+    for (document, authority) in authority
+        .iter()
+        .map(|document| (document, true))
+        .chain(files.iter().map(|document| (document, false)))
     {
         match decode(&schemas, &document.value) {
             Ok(object) => sorting.take(&document.origin, object, authority, given, troubles),
             Err(messages) => {
                 let who = who(document);
-                troubles.extend(messages.iter().map(|m| Trouble::content(&document.origin, format!("{who}{m}"))));
+                troubles.extend(
+                    messages
+                        .iter()
+                        .map(|m| Trouble::content(&document.origin, format!("{who}{m}"))),
+                );
             }
         }
     }
@@ -84,7 +90,10 @@ pub(super) fn gather(
 /// `ModelDeployment/digits: `, as far as it is known.
 fn who(document: &Document) -> String {
     let kind = document.value.get("kind").and_then(serde_json::Value::as_str);
-    let name = document.value.pointer("/metadata/name").and_then(serde_json::Value::as_str);
+    let name = document
+        .value
+        .pointer("/metadata/name")
+        .and_then(serde_json::Value::as_str);
     match (kind, name) {
         (Some(kind), Some(name)) => format!("{kind}/{name}: "),
         _ => String::new(),
@@ -118,27 +127,45 @@ impl Sorting {
             Object::Model(_) | Object::Namespace { .. } | Object::Other(_) => false,
         };
         if unbelieved {
-            let option = if kind == "ClusterDeploymentPolicy" { "--policy" } else { "--trust-root" };
+            let option = if kind == "ClusterDeploymentPolicy" {
+                "--policy"
+            } else {
+                "--trust-root"
+            };
             self.input.notes.push(format!(
                 "{full} in {origin} is not used, since the command line says whom to believe: name the file with {option} if it is to count"
             ));
             return;
         }
         if authority && matches!(object, Object::Model(_)) {
-            self.input.notes.push(format!("{full} in {origin} is not checked: name the file with -f if it is to be"));
+            self.input.notes.push(format!(
+                "{full} in {origin} is not checked: name the file with -f if it is to be"
+            ));
             return;
         }
         if !matches!(object, Object::Other(_))
             && let Some(before) = self.seen.insert(full.clone(), origin.to_owned())
         {
-            troubles.push(Trouble::content(origin, format!("{full} is in {before} already: leave one of them out")));
+            troubles.push(Trouble::content(
+                origin,
+                format!("{full} is in {before} already: leave one of them out"),
+            ));
             return;
         }
         match object {
             Object::Model(model) => {
-                let namespace = model.metadata.namespace.clone().unwrap_or_else(|| given.namespace.clone());
+                let namespace = model
+                    .metadata
+                    .namespace
+                    .clone()
+                    .unwrap_or_else(|| given.namespace.clone());
                 let name = model.metadata.name.clone().unwrap_or_default();
-                self.input.subjects.push(Subject { origin: origin.to_owned(), name, namespace, model: *model });
+                self.input.subjects.push(Subject {
+                    origin: origin.to_owned(),
+                    name,
+                    namespace,
+                    model: *model,
+                });
             }
             Object::Policy(policy) => self.policies.push(*policy),
             Object::TrustRoot(root) => self.roots.push(*root),
@@ -154,7 +181,14 @@ impl Sorting {
     }
 
     fn finish(self, given: &Given) -> Input {
-        let Self { mut input, policies, roots, mut namespaces, skipped, .. } = self;
+        let Self {
+            mut input,
+            policies,
+            roots,
+            mut namespaces,
+            skipped,
+            ..
+        } = self;
         let trust: trust::TrustRoots = roots
             .iter()
             .map(|root| {
@@ -162,14 +196,20 @@ impl Sorting {
                     Ok(key) => Ok(key.fingerprint()),
                     Err(failure) => Err(failure.message),
                 };
-                (root.metadata.name.clone().unwrap_or_default(), trust::read(root, parse))
+                (
+                    root.metadata.name.clone().unwrap_or_default(),
+                    trust::read(root, parse),
+                )
             })
             .collect();
         let mut assumed = BTreeSet::new();
         for subject in &input.subjects {
             if !namespaces.contains_key(&subject.namespace) {
                 assumed.insert(subject.namespace.clone());
-                namespaces.insert(subject.namespace.clone(), assume(&subject.namespace, &given.namespace_labels));
+                namespaces.insert(
+                    subject.namespace.clone(),
+                    assume(&subject.namespace, &given.namespace_labels),
+                );
             }
         }
         if !assumed.is_empty() && given.namespace_labels.is_empty() {
@@ -179,9 +219,15 @@ impl Sorting {
             ));
         }
         if !skipped.is_empty() {
-            input.notes.push(format!("objects of other kinds were left alone: {}", join(&skipped)));
+            input.notes.push(format!(
+                "objects of other kinds were left alone: {}",
+                join(&skipped)
+            ));
         }
-        input.world = World { rules: policies.iter().map(|policy| compile(policy, &trust)).collect(), namespaces };
+        input.world = World {
+            rules: policies.iter().map(|policy| compile(policy, &trust)).collect(),
+            namespaces,
+        };
         input
     }
 }
@@ -198,7 +244,11 @@ fn assume(name: &str, labels: &BTreeMap<String, String>) -> BTreeMap<String, Str
 fn identity(object: &Object, default_namespace: &str) -> (&'static str, String) {
     let of = |meta: &kube::core::ObjectMeta| meta.name.clone().unwrap_or_default();
     let within = |meta: &kube::core::ObjectMeta| {
-        format!("{}/{}", meta.namespace.as_deref().unwrap_or(default_namespace), of(meta))
+        format!(
+            "{}/{}",
+            meta.namespace.as_deref().unwrap_or(default_namespace),
+            of(meta)
+        )
     };
     match object {
         Object::Model(object) => ("ModelDeployment", within(&object.metadata)),
@@ -262,14 +312,21 @@ spec:
     fn gathered(files: &[&str], authority: &[&str], given: &Given) -> (Input, Vec<Trouble>) {
         let mut troubles = Vec::new();
         let documents = |texts: &[&str]| -> Vec<Document> {
-            texts.iter().enumerate().flat_map(|(at, text)| parse(&format!("{at}.yaml"), text).unwrap()).collect()
+            texts
+                .iter()
+                .enumerate()
+                .flat_map(|(at, text)| parse(&format!("{at}.yaml"), text).unwrap())
+                .collect()
         };
         let input = gather(&documents(files), &documents(authority), given, &mut troubles);
         (input, troubles)
     }
 
     fn given() -> Given {
-        Given { namespace: "bank".into(), ..Given::default() }
+        Given {
+            namespace: "bank".into(),
+            ..Given::default()
+        }
     }
 
     #[test]
@@ -281,25 +338,58 @@ spec:
         assert_eq!(input.subjects[0].namespace, "bank");
         assert_eq!(input.world.namespaces["bank"]["team"], "a");
         assert_eq!(input.world.namespaces["bank"][NAME_LABEL], "bank");
-        assert!(!input.world.governs("bank"), "a manifest says what its namespace is, also when it is not governed");
+        assert!(
+            !input.world.governs("bank"),
+            "a manifest says what its namespace is, also when it is not governed"
+        );
     }
 
     #[test]
     fn a_model_cannot_bring_along_the_key_it_is_checked_with() {
-        let given = Given { policies: true, trust: true, ..given() };
+        let given = Given {
+            policies: true,
+            trust: true,
+            ..given()
+        };
         let (input, troubles) = gathered(&[MODEL, ROOT, POLICY], &[POLICY], &given);
         assert_eq!(troubles, []);
         assert_eq!(input.world.rules.len(), 1);
         assert!(input.world.rules[0].ready().is_err());
-        assert!(input.notes.iter().any(|note| note.starts_with("TrustRoot/bank-keys in 1.yaml is not used")), "{:?}", input.notes);
-        assert!(input.notes.iter().any(|note| note.contains("with --policy if it is to count")), "{:?}", input.notes);
+        assert!(
+            input
+                .notes
+                .iter()
+                .any(|note| note.starts_with("TrustRoot/bank-keys in 1.yaml is not used")),
+            "{:?}",
+            input.notes
+        );
+        assert!(
+            input
+                .notes
+                .iter()
+                .any(|note| note.contains("with --policy if it is to count")),
+            "{:?}",
+            input.notes
+        );
     }
 
     #[test]
     fn a_model_among_the_policies_is_not_checked() {
-        let (input, _) = gathered(&[], &[POLICY, ROOT, MODEL], &Given { policies: true, trust: true, ..given() });
+        let (input, _) = gathered(
+            &[],
+            &[POLICY, ROOT, MODEL],
+            &Given {
+                policies: true,
+                trust: true,
+                ..given()
+            },
+        );
         assert_eq!(input.subjects.len(), 0);
-        assert!(input.notes[0].contains("ModelDeployment/bank/digits in 2.yaml is not checked"), "{:?}", input.notes);
+        assert!(
+            input.notes[0].contains("ModelDeployment/bank/digits in 2.yaml is not checked"),
+            "{:?}",
+            input.notes
+        );
     }
 
     #[test]
@@ -312,7 +402,10 @@ spec:
     #[test_case("probity.dev/governed", "false" => false)]
     #[test_case("team", "a" => true)]
     fn labels_of_the_command_line_are_for_namespaces_nobody_describes(key: &str, value: &str) -> bool {
-        let given = Given { namespace_labels: [(key.to_owned(), value.to_owned())].into(), ..given() };
+        let given = Given {
+            namespace_labels: [(key.to_owned(), value.to_owned())].into(),
+            ..given()
+        };
         let (input, _) = gathered(&[MODEL], &[], &given);
         assert_eq!(input.world.namespaces["bank"][key], value);
         input.world.governs("bank")
@@ -321,14 +414,25 @@ spec:
     #[test]
     fn the_same_object_twice_is_refused() {
         let (_, troubles) = gathered(&[POLICY, POLICY], &[], &given());
-        assert!(troubles[0].message.contains("ClusterDeploymentPolicy/baseline is in 0.yaml already"), "{troubles:?}");
+        assert!(
+            troubles[0]
+                .message
+                .contains("ClusterDeploymentPolicy/baseline is in 0.yaml already"),
+            "{troubles:?}"
+        );
     }
 
     #[test]
     fn what_is_wrong_names_file_object_and_field() {
         let (_, troubles) = gathered(&[&MODEL.replace("port", "prt")], &[], &given());
         assert_eq!(troubles[0].origin, "0.yaml");
-        assert_eq!(troubles[0].message, "ModelDeployment/digits: spec.server.port: is required");
-        assert_eq!(troubles[1].message, "ModelDeployment/digits: spec.server.prt: unknown field; did you mean port?");
+        assert_eq!(
+            troubles[0].message,
+            "ModelDeployment/digits: spec.server.port: is required"
+        );
+        assert_eq!(
+            troubles[1].message,
+            "ModelDeployment/digits: spec.server.prt: unknown field; did you mean port?"
+        );
     }
 }

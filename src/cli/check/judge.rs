@@ -13,7 +13,10 @@ use crate::{
         signature::KeyRing,
     },
     evidence::{Digest, Failure, Finding, KeyFingerprint, Reason, Reference, Verdict},
-    policy::{Decision, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate, required_keys},
+    policy::{
+        Decision, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate,
+        required_keys,
+    },
 };
 
 /// Models looked at at the same time.
@@ -58,7 +61,11 @@ impl Judged {
     }
 
     fn refused(subject: &Subject, problem: &Problem) -> Self {
-        Self { reason: Some(problem.reason), message: problem.to_string(), ..Self::new(subject) }
+        Self {
+            reason: Some(problem.reason),
+            message: problem.to_string(),
+            ..Self::new(subject)
+        }
     }
 
     fn decided(subject: &Subject, facts: &Facts, decision: Decision) -> Self {
@@ -128,16 +135,26 @@ async fn look(client: &Client, facts: &mut Facts, keys: &[TrustedKey]) {
 }
 
 /// What the files record about exactly this content under exactly these keys.
-fn recorded(verifications: &[ArtifactVerification], facts: &Facts, keys: &[TrustedKey]) -> Evidence<Verification> {
+fn recorded(
+    verifications: &[ArtifactVerification],
+    facts: &Facts,
+    keys: &[TrustedKey],
+) -> Evidence<Verification> {
     let reference = &facts.reference;
     let Some(digest) = facts.digest else {
-        return offline(format!("what {reference} names can be told by its registry only: run it without --offline, or write the digest"));
+        return offline(format!(
+            "what {reference} names can be told by its registry only: run it without --offline, or write the digest"
+        ));
     };
     let asked = fingerprints(keys);
     let fits = |verification: &&ArtifactVerification| {
         let spec = &verification.spec;
         verification.metadata.namespace.as_ref() == Some(&facts.namespace)
-            && spec.source.oci.as_ref().is_some_and(|source| source.digest == digest)
+            && spec
+                .source
+                .oci
+                .as_ref()
+                .is_some_and(|source| source.digest == digest)
             && fingerprints(&spec.keys) == asked
     };
     match verifications.iter().find(fits) {

@@ -55,14 +55,26 @@ impl Report {
     /// A report of files that could not be checked.
     pub(super) fn of_troubles(troubles: Vec<Trouble>, notes: Vec<String>) -> Self {
         let usage = troubles.iter().all(|trouble| trouble.usage);
-        let errors = troubles.into_iter().map(|Trouble { origin, message, .. }| ErrorLine { origin, message });
-        Self { notes, errors: errors.collect(), usage, ..Self::default() }
+        let errors = troubles
+            .into_iter()
+            .map(|Trouble { origin, message, .. }| ErrorLine { origin, message });
+        Self {
+            notes,
+            errors: errors.collect(),
+            usage,
+            ..Self::default()
+        }
     }
 
     /// A report of what was checked.
     pub(super) fn of(models: Vec<Judged>, rules: &[Rules], notes: Vec<String>) -> Self {
         let policies = rules.iter().map(|rules| match rules.ready() {
-            Ok(()) => PolicyState { policy: rules.policy.clone(), ready: true, reason: None, message: None },
+            Ok(()) => PolicyState {
+                policy: rules.policy.clone(),
+                ready: true,
+                reason: None,
+                message: None,
+            },
             Err(failure) => PolicyState {
                 policy: rules.policy.clone(),
                 ready: false,
@@ -70,7 +82,12 @@ impl Report {
                 message: Some(failure.message),
             },
         });
-        Self { models, policies: policies.collect(), notes, ..Self::default() }
+        Self {
+            models,
+            policies: policies.collect(),
+            notes,
+            ..Self::default()
+        }
     }
 
     /// Whether the files could be checked at all.
@@ -81,10 +98,24 @@ impl Report {
     /// 0 when every model may serve; otherwise the class of the worst reason: what failed before what is not known.
     pub(super) fn exit_code(&self) -> u8 {
         if !self.errors.is_empty() {
-            return if self.usage { USAGE } else { Class::Malformed.exit_code() };
+            return if self.usage {
+                USAGE
+            } else {
+                Class::Malformed.exit_code()
+            };
         }
-        let worst = self.models.iter().map(|model| model.verdict).max().unwrap_or(Verdict::Pass);
-        let reasons = |verdict| self.models.iter().filter(move |model| model.verdict == verdict).filter_map(|m| m.reason);
+        let worst = self
+            .models
+            .iter()
+            .map(|model| model.verdict)
+            .max()
+            .unwrap_or(Verdict::Pass);
+        let reasons = |verdict| {
+            self.models
+                .iter()
+                .filter(move |model| model.verdict == verdict)
+                .filter_map(|m| m.reason)
+        };
         match worst {
             // Policies that were checked for themselves: one that cannot be applied is a failure then.
             Verdict::Pass if self.models.is_empty() => {
@@ -101,9 +132,21 @@ impl Report {
             return String::new();
         }
         let mut table = Table::new();
-        table.load_preset(NOTHING).set_header(["MODEL", "NAMESPACE", "VERDICT", "POLICY", "RULE", "REASON", "MESSAGE"]);
+        table.load_preset(NOTHING).set_header([
+            "MODEL",
+            "NAMESPACE",
+            "VERDICT",
+            "POLICY",
+            "RULE",
+            "REASON",
+            "MESSAGE",
+        ]);
         for model in &self.models {
-            let mut row = |verdict: Verdict, policy: Option<&str>, rule: &str, reason: Option<Reason>, message: &str| {
+            let mut row = |verdict: Verdict,
+                           policy: Option<&str>,
+                           rule: &str,
+                           reason: Option<Reason>,
+                           message: &str| {
                 table.add_row([
                     printable(&model.name),
                     printable(&model.namespace),
@@ -139,12 +182,24 @@ impl Report {
         }
         for policy in self.policies.iter().filter(|policy| !policy.ready) {
             let message = policy.message.as_deref().unwrap_or_default();
-            let _ = writeln!(text, "policy: {}: {}", printable(&policy.policy), printable(message));
+            let _ = writeln!(
+                text,
+                "policy: {}: {}",
+                printable(&policy.policy),
+                printable(message)
+            );
         }
-        let count = |verdict| self.models.iter().filter(|model| model.verdict == verdict).count();
+        let count = |verdict| {
+            self.models
+                .iter()
+                .filter(|model| model.verdict == verdict)
+                .count()
+        };
         let (all, good, bad) = (self.models.len(), count(Verdict::Pass), count(Verdict::Fail));
         let _ = match (all, all - good - bad) {
-            (0, _) if self.errors.is_empty() => writeln!(text, "policies: {} checked, and no model", self.policies.len()),
+            (0, _) if self.errors.is_empty() => {
+                writeln!(text, "policies: {} checked, and no model", self.policies.len())
+            }
             (0, _) => writeln!(text, "nothing was checked"),
             (_, 0) => writeln!(text, "{good} of {all} may serve"),
             (_, open) => writeln!(text, "{good} of {all} may serve, {open} not known"),
@@ -160,7 +215,9 @@ fn class(reasons: impl Iterator<Item = Reason>) -> Option<Class> {
 
 /// Text from files and registries must not steer the terminal it is shown on.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -208,7 +265,9 @@ mod tests {
     #[test_case(&[ALTERED, REVOKED] => 50; "revoked before all")]
     #[test_case(&[CLUMSY] => 30; "a specification that makes no sense")]
     fn exit_codes(verdicts: &[(Verdict, Option<Reason>)]) -> u8 {
-        let models = verdicts.iter().map(|(verdict, reason)| model("digits", *verdict, *reason));
+        let models = verdicts
+            .iter()
+            .map(|(verdict, reason)| model("digits", *verdict, *reason));
         Report::of(models.collect(), &[], Vec::new()).exit_code()
     }
 
@@ -216,7 +275,11 @@ mod tests {
     #[test_case(&[false] => 30; "a file that makes no sense")]
     #[test_case(&[true, false] => 30; "both")]
     fn exit_codes_of_errors(usage: &[bool]) -> u8 {
-        let trouble = |usage: &bool| Trouble { origin: "a".into(), message: "b".into(), usage: *usage };
+        let trouble = |usage: &bool| Trouble {
+            origin: "a".into(),
+            message: "b".into(),
+            usage: *usage,
+        };
         Report::of_troubles(usage.iter().map(trouble).collect(), Vec::new()).exit_code()
     }
 
@@ -239,7 +302,11 @@ mod tests {
 
     #[test]
     fn a_terminal_is_not_steered() {
-        let hostile = Judged { findings: Vec::new(), message: "a\u{1b}[2Jb\nc".into(), ..model("x", UNSIGNED.0, UNSIGNED.1) };
+        let hostile = Judged {
+            findings: Vec::new(),
+            message: "a\u{1b}[2Jb\nc".into(),
+            ..model("x", UNSIGNED.0, UNSIGNED.1)
+        };
         let table = Report::of(vec![hostile], &[], Vec::new()).table();
         assert!(table.contains("a\u{fffd}[2Jb\u{fffd}c"), "{table}");
     }
@@ -247,6 +314,9 @@ mod tests {
     #[test]
     fn the_sum_is_told() {
         let models = [PASS, OFFLINE, UNSIGNED].map(|(verdict, reason)| model("digits", verdict, reason));
-        assert_eq!(Report::of(models.into(), &[], Vec::new()).aside(), "1 of 3 may serve, 1 not known\n");
+        assert_eq!(
+            Report::of(models.into(), &[], Vec::new()).aside(),
+            "1 of 3 may serve, 1 not known\n"
+        );
     }
 }

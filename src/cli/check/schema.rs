@@ -17,10 +17,12 @@ pub(super) struct Schemas(BTreeMap<String, JSONSchemaProps>);
 impl Schemas {
     /// Those this version would install.
     pub(super) fn installed() -> Self {
-        let schemas = custom_resource_definitions().into_iter().filter_map(|definition| {
-            let version = definition.spec.versions.into_iter().next()?;
-            Some((definition.spec.names.kind, version.schema?.open_api_v3_schema?))
-        });
+        let schemas = custom_resource_definitions()
+            .into_iter()
+            .filter_map(|definition| {
+                let version = definition.spec.versions.into_iter().next()?;
+                Some((definition.spec.names.kind, version.schema?.open_api_v3_schema?))
+            });
         Self(schemas.collect())
     }
 
@@ -29,7 +31,7 @@ impl Schemas {
         self.0.keys().map(String::as_str)
     }
 
-    /// Everything about `value` that its kind's schema refuses, unknown fields left out: each a field's path and why.
+    /// Everything about `value` that its kind's schema refuses, each a field's path and why. The metadata is not in it.
     pub(super) fn violations(&self, kind: &str, value: &Value) -> Vec<String> {
         let mut found = Vec::new();
         if let Some(schema) = self.0.get(kind) {
@@ -41,7 +43,9 @@ impl Schemas {
     /// The name among the fields beside `path` that is most like its last part, if one is alike at all.
     pub(super) fn like(&self, kind: &str, path: &[Step]) -> Option<String> {
         const METADATA: [&str; 5] = ["name", "namespace", "labels", "annotations", "generateName"];
-        let (Step::Key(wrong), parents) = path.split_last()? else { return None };
+        let (Step::Key(wrong), parents) = path.split_last()? else {
+            return None;
+        };
         if let [Step::Key(metadata)] = parents
             && metadata == "metadata"
         {
@@ -50,7 +54,11 @@ impl Schemas {
         let mut schema = self.0.get(kind)?;
         for step in parents {
             schema = match step {
-                Step::Key(key) => match schema.properties.as_ref().and_then(|properties| properties.get(key)) {
+                Step::Key(key) => match schema
+                    .properties
+                    .as_ref()
+                    .and_then(|properties| properties.get(key))
+                {
                     Some(property) => property,
                     None => match schema.additional_properties.as_ref()? {
                         JSONSchemaPropsOrBool::Schema(schema) => schema,
@@ -86,9 +94,18 @@ pub(super) fn written(path: &[Step]) -> String {
 
 /// The candidate that a slip of the fingers away is `wrong`.
 pub(super) fn nearest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), &candidate.to_lowercase());
-    let (slips, candidate) = candidates.map(|candidate| (distance(candidate), candidate)).min()?;
+    let distance =
+        |candidate: &str| strsim::damerau_levenshtein(&wrong.to_lowercase(), &candidate.to_lowercase());
+    let (slips, candidate) = candidates
+        .map(|candidate| (distance(candidate), candidate))
+        .min()?;
     (slips <= (wrong.chars().count() / 3).max(1)).then(|| candidate.to_owned())
+}
+
+/// What is said of a field that nobody reads.
+pub(super) fn unknown(meant: Option<String>) -> String {
+    let meant = meant.map(|name| format!("; did you mean {name}?"));
+    format!("unknown field{}", meant.unwrap_or_default())
 }
 
 fn item(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
@@ -99,7 +116,10 @@ fn item(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
 }
 
 fn check(schema: &JSONSchemaProps, value: &Value, path: &str, found: &mut Vec<String>) {
-    let mut say = |message: String| found.push(format!("{}: {message}", if path.is_empty() { "the object" } else { path }));
+    let mut say = |message: String| {
+        let path = if path.is_empty() { "the object" } else { path };
+        found.push(format!("{path}: {message}"));
+    };
     if let Some(message) = wrong_type(schema, value) {
         say(message);
         return;
@@ -112,9 +132,13 @@ fn check(schema: &JSONSchemaProps, value: &Value, path: &str, found: &mut Vec<St
     }
     match value {
         Value::String(text) => wrong_text(schema, text).into_iter().for_each(say),
-        Value::Number(number) => wrong_number(schema, number.as_f64().unwrap_or(f64::NAN)).into_iter().for_each(say),
+        Value::Number(number) => wrong_number(schema, number.as_f64().unwrap_or(f64::NAN))
+            .into_iter()
+            .for_each(say),
         Value::Array(items) => {
-            wrong_count(schema.min_items, schema.max_items, items.len(), "entries").into_iter().for_each(&mut say);
+            wrong_count(schema.min_items, schema.max_items, items.len(), "entries")
+                .into_iter()
+                .for_each(&mut say);
             repeated(schema, items).into_iter().for_each(&mut say);
             if let Some(schema) = item(schema) {
                 for (at, item) in items.iter().enumerate() {
@@ -123,25 +147,53 @@ fn check(schema: &JSONSchemaProps, value: &Value, path: &str, found: &mut Vec<St
             }
         }
         Value::Object(fields) => {
-            wrong_count(schema.min_properties, schema.max_properties, fields.len(), "entries")
-                .into_iter()
-                .for_each(&mut say);
+            wrong_count(
+                schema.min_properties,
+                schema.max_properties,
+                fields.len(),
+                "entries",
+            )
+            .into_iter()
+            .for_each(&mut say);
+            let at_top = path.is_empty();
             // An API server takes a field without a value for one that was left out.
             let given = |name: &String| fields.get(name).is_some_and(|value| !value.is_null());
-            let missing: Vec<_> = schema.required.iter().flatten().filter(|name| !given(name)).collect();
+            let missing: Vec<_> = schema
+                .required
+                .iter()
+                .flatten()
+                .filter(|name| !given(name))
+                .collect();
             for name in missing {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
                 found.push(format!("{path}: is required"));
             }
             for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                let property = schema.properties.as_ref().and_then(|properties| properties.get(name));
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
+                let property = schema
+                    .properties
+                    .as_ref()
+                    .and_then(|properties| properties.get(name));
                 let others = match &schema.additional_properties {
                     Some(JSONSchemaPropsOrBool::Schema(schema)) => Some(schema.as_ref()),
                     Some(JSONSchemaPropsOrBool::Bool(_)) | None => None,
                 };
-                if let Some(schema) = property.or(others) {
-                    check(schema, value, &path, found);
+                match (property.or(others), &schema.properties) {
+                    (Some(schema), _) => check(schema, value, &path, found),
+                    // At the top a schema leaves out what every object has.
+                    (None, Some(known)) if !at_top => {
+                        let meant = nearest(name, known.keys().map(String::as_str));
+                        found.push(format!("{path}: {}", unknown(meant)));
+                    }
+                    (None, _) => {}
                 }
             }
         }
@@ -169,8 +221,13 @@ fn wrong_type(schema: &JSONSchemaProps, value: &Value) -> Option<String> {
     }
     let must = if must == "integer" { "whole number" } else { must };
     Some(match (must, is) {
-        ("string", "integer" | "number" | "boolean") => format!("must be a string, not {}: write it in quotes", show(value)),
-        ("whole number" | "number" | "boolean", "string") => format!("must be a {must}, not the string {}: write it without quotes", show(value)),
+        ("string", "integer" | "number" | "boolean") => {
+            format!("must be a string, not {}: write it in quotes", show(value))
+        }
+        ("whole number" | "number" | "boolean", "string") => format!(
+            "must be a {must}, not the string {}: write it without quotes",
+            show(value)
+        ),
         ("array", _) => format!("must be a list, not {}", show(value)),
         ("object", _) => format!("must have fields, and is {}", show(value)),
         _ => format!("must be a {must}, not {}", show(value)),
@@ -189,8 +246,16 @@ fn wrong_text(schema: &JSONSchemaProps, text: &str) -> Option<String> {
 }
 
 fn wrong_number(schema: &JSONSchemaProps, number: f64) -> Option<String> {
-    let low = schema.minimum.filter(|least| number < *least).map(|least| format!("{number} is less than {least}"));
-    low.or_else(|| schema.maximum.filter(|most| number > *most).map(|most| format!("{number} is more than {most}")))
+    let low = schema
+        .minimum
+        .filter(|least| number < *least)
+        .map(|least| format!("{number} is less than {least}"));
+    low.or_else(|| {
+        schema
+            .maximum
+            .filter(|most| number > *most)
+            .map(|most| format!("{number} is more than {most}"))
+    })
 }
 
 fn wrong_count(least: Option<i64>, most: Option<i64>, count: usize, what: &str) -> Option<String> {
@@ -208,12 +273,19 @@ fn repeated(schema: &JSONSchemaProps, items: &[Value]) -> Option<String> {
         Some("set") => Some(show(item)),
         Some("map") => {
             let keys = schema.x_kubernetes_list_map_keys.iter().flatten();
-            Some(keys.map(|key| format!("{key} {}", item.get(key).map(show).unwrap_or_default())).collect::<Vec<_>>().join(", "))
+            Some(
+                keys.map(|key| format!("{key} {}", item.get(key).map(show).unwrap_or_default()))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            )
         }
         _ => None,
     };
     let mut seen = BTreeSet::new();
-    let twice = items.iter().filter_map(identity).find(|identity| !seen.insert(identity.clone()))?;
+    let twice = items
+        .iter()
+        .filter_map(identity)
+        .find(|identity| !seen.insert(identity.clone()))?;
     Some(format!("has {twice} twice"))
 }
 
@@ -299,7 +371,11 @@ mod tests {
     fn every_pattern_of_ours_compiles() {
         fn patterns(schema: &JSONSchemaProps, found: &mut Vec<String>) {
             found.extend(schema.pattern.clone());
-            schema.properties.iter().flat_map(BTreeMap::values).for_each(|schema| patterns(schema, found));
+            schema
+                .properties
+                .iter()
+                .flat_map(BTreeMap::values)
+                .for_each(|schema| patterns(schema, found));
             if let Some(schema) = item(schema) {
                 patterns(schema, found);
             }
@@ -308,7 +384,10 @@ mod tests {
             }
         }
         let mut found = Vec::new();
-        Schemas::installed().0.values().for_each(|schema| patterns(schema, &mut found));
+        Schemas::installed()
+            .0
+            .values()
+            .for_each(|schema| patterns(schema, &mut found));
         assert!(!found.is_empty());
         for pattern in found {
             regex::Regex::new(&pattern).unwrap();
@@ -321,7 +400,10 @@ mod tests {
     #[test_case("ModelDeployment", "metadata.lables" => Some("labels".to_owned()))]
     #[test_case("ClusterDeploymentPolicy", "spec.signers.0.key.trustroot" => Some("trustRoot".to_owned()))]
     fn did_you_mean(kind: &str, path: &str) -> Option<String> {
-        let step = |part: &str| part.parse().map_or_else(|_| Step::Key(part.to_owned()), Step::Index);
+        let step = |part: &str| {
+            part.parse()
+                .map_or_else(|_| Step::Key(part.to_owned()), Step::Index)
+        };
         Schemas::installed().like(kind, &path.split('.').map(step).collect::<Vec<_>>())
     }
 }

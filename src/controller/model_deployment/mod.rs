@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
 
 mod gather;
+mod looks;
 mod plan;
 #[cfg(test)]
 mod scene;
@@ -19,7 +20,7 @@ use k8s_openapi::api::{
     core::v1::{Pod, Service, ServiceAccount},
 };
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client, Resource, ResourceExt as _,
     runtime::{controller::Action, controller::Controller, reflector::ObjectRef, watcher},
 };
 
@@ -34,6 +35,7 @@ use crate::{
 use super::{Context, Error, error_policy, observe};
 use gather::gather;
 pub use gather::Snapshot;
+pub(super) use looks::Looks;
 pub use plan::{Desired, Judgement, Plan, Request, Workload, plan, verification_name};
 pub use serving::{PodFailure, Rollout, RunningModel, rollout};
 pub use status::{Outcome, notes, status};
@@ -43,13 +45,17 @@ pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output
     let ours = || watcher::Config::default().labels(MODEL_LABEL);
     Controller::new(Api::<ModelDeployment>::all(client.clone()), watcher::Config::default())
         .with_config(context.controller_config())
-        .owns(Api::<Deployment>::all(client.clone()), ours())
-        .owns(Api::<Service>::all(client.clone()), ours())
-        .owns(Api::<ServiceAccount>::all(client.clone()), ours())
-        .owns(Api::<ArtifactVerification>::all(client.clone()), watcher::Config::default())
-        .watches(Api::<Pod>::all(client), ours(), |pod: Pod| {
-            let name = pod.labels().get(MODEL_LABEL)?;
-            Some(ObjectRef::new(name).within(&pod.namespace()?))
+        .watches(Api::<Deployment>::all(client.clone()), ours(), owned(&context.looks))
+        .watches(Api::<Service>::all(client.clone()), ours(), owned(&context.looks))
+        .watches(Api::<ServiceAccount>::all(client.clone()), ours(), owned(&context.looks))
+        .watches(
+            Api::<ArtifactVerification>::all(client.clone()),
+            watcher::Config::default(),
+            owned(&context.looks),
+        )
+        .watches(Api::<Pod>::all(client), ours(), {
+            let looks = context.looks.clone();
+            move |pod: Pod| looks.labelled(&pod)
         })
         .reconcile_all_on(context.world.changes())
         .graceful_shutdown_on(stop)
@@ -59,14 +65,26 @@ pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output
         .await;
 }
 
+/// The model that an object belongs to, which is to be looked at.
+fn owned<K: Resource>(looks: &Arc<Looks>) -> impl Fn(K) -> Option<ObjectRef<ModelDeployment>> + Send + Sync + 'static {
+    let looks = looks.clone();
+    move |object| looks.owned(&object)
+}
+
 /// How soon a name that somebody else has is looked at again: the object that has it is not watched, for it is not ours.
 const NAME_TAKEN_PAUSE: Duration = Duration::from_secs(15);
 
 /// One look at one model. Reads, decides, writes, reports.
 async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<Action, Error> {
     let now = context.now();
-    let Some((model, snapshot)) = gather(&context, &seen).await? else { return Ok(Action::await_change()) };
-    let plan = plan(&model, &snapshot, &context.world.current(), &context.settings, now);
+    let (world, epoch) = context.world.about(&seen.namespace().unwrap_or_default());
+    // Of the models that a new world wakes, only those whose namespace it changes are looked at.
+    let Some(basis) = context.looks.begin(&seen, epoch) else { return Ok(Action::await_change()) };
+    let Some((model, snapshot)) = gather(&context, &seen).await? else {
+        context.looks.forget(&seen);
+        return Ok(Action::await_change());
+    };
+    let plan = plan(&model, &snapshot, &world, &context.settings, now);
     let outcome = carry_out(&context, &model, &snapshot, &plan).await?;
     let new = status(&model, &plan, &outcome, now);
     // What the tag was resolved to is another manager's part of the status.
@@ -78,10 +96,11 @@ async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<
         }
     }
     context.succeeded(&model);
-    Ok(match outcome.name_taken {
-        Some(_) => Action::requeue(NAME_TAKEN_PAUSE),
-        None => Action::await_change(),
-    })
+    if outcome.name_taken.is_some() {
+        return Ok(Action::requeue(NAME_TAKEN_PAUSE));
+    }
+    context.looks.settle(&model, &basis);
+    Ok(Action::await_change())
 }
 
 /// Brings the objects to the plan. The account comes first: pods must never run under somebody else's.

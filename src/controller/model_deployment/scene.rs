@@ -1,5 +1,7 @@
 //! One model in a governed namespace, as the tests of this folder play it: what was asked for, what is there, what happens.
 //! For tests only; a step is a whole look at the model, with the objects changed as the API server would.
+#![allow(clippy::needless_pass_by_value, reason = "stories read better with values")]
+#![allow(clippy::option_option, reason = "no candidate, or one that is not resolved yet")]
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -104,9 +106,16 @@ impl Scene {
                 "model": {"signers": ["release"]}
             }
         });
-        policy["spec"]["model"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        policy["spec"]["model"]
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         let policy: ClusterDeploymentPolicy = serde_json::from_value(policy).unwrap();
-        let roots: TrustRoots = [("bank-keys".to_owned(), [("current".to_owned(), Ok(key(n)))].into())].into();
+        let roots: TrustRoots = [(
+            "bank-keys".to_owned(),
+            [("current".to_owned(), Ok(key(n)))].into(),
+        )]
+        .into();
         self.world.rules = vec![compile(&policy, &roots)];
     }
 
@@ -121,12 +130,18 @@ impl Scene {
 
     /// The model asks for other content of its repository.
     pub fn ask(&mut self, digest: Digest) {
-        self.edit("/model/source/oci/reference", json!(format!("{REPOSITORY}@{digest}")));
+        self.edit(
+            "/model/source/oci/reference",
+            json!(format!("{REPOSITORY}@{digest}")),
+        );
     }
 
     /// The model asks for a tag, which was looked up with this result; `null`: not looked up yet.
     pub fn ask_for_tag(&mut self, tag: &str, resolved: Value) {
-        self.edit("/model/source/oci/reference", json!(format!("{REPOSITORY}:{tag}")));
+        self.edit(
+            "/model/source/oci/reference",
+            json!(format!("{REPOSITORY}:{tag}")),
+        );
         let mut status = self.model.status.clone().unwrap_or_default();
         status.resolved = match resolved {
             Value::Null => None,
@@ -147,7 +162,12 @@ impl Scene {
             self.snapshot.verifications.retain(|there| there != verification);
         }
         for verification in &plan.desired.verifications {
-            if self.snapshot.verifications.iter().all(|there| there.name_any() != verification.name_any()) {
+            if self
+                .snapshot
+                .verifications
+                .iter()
+                .all(|there| there.name_any() != verification.name_any())
+            {
                 self.snapshot.verifications.push(verification.clone());
             }
         }
@@ -156,15 +176,21 @@ impl Scene {
             let old = self.snapshot.deployment.as_ref();
             deployment.metadata.generation = old.map_or(Some(1), |old| {
                 let generation = old.metadata.generation.unwrap_or(0);
-                Some(if old.spec == deployment.spec { generation } else { generation + 1 })
+                Some(if old.spec == deployment.spec {
+                    generation
+                } else {
+                    generation + 1
+                })
             });
             deployment.status = old.and_then(|old| old.status.clone());
             self.snapshot.deployment = Some(deployment);
             self.snapshot.service = Some(workload.service);
             self.snapshot.service_account = Some(workload.service_account);
         }
-        let outcome =
-            Outcome { name_taken: None, rollout: rollout(self.snapshot.deployment.as_ref(), &self.snapshot.pods) };
+        let outcome = Outcome {
+            name_taken: None,
+            rollout: rollout(self.snapshot.deployment.as_ref(), &self.snapshot.pods),
+        };
         self.write_status(&plan, &outcome);
         plan
     }
@@ -180,9 +206,19 @@ impl Scene {
     /// Steps until nothing changes any more.
     pub fn settle(&mut self) -> Plan {
         for _ in 0..8 {
-            let before = (self.snapshot.deployment.clone(), self.snapshot.verifications.len(), self.model.status.clone());
+            let before = (
+                self.snapshot.deployment.clone(),
+                self.snapshot.verifications.len(),
+                self.model.status.clone(),
+            );
             let plan = self.step();
-            if before == (self.snapshot.deployment.clone(), self.snapshot.verifications.len(), self.model.status.clone()) {
+            if before
+                == (
+                    self.snapshot.deployment.clone(),
+                    self.snapshot.verifications.len(),
+                    self.model.status.clone(),
+                )
+            {
                 return plan;
             }
         }
@@ -190,7 +226,13 @@ impl Scene {
     }
 
     pub fn plan(&self) -> Plan {
-        plan(&self.model, &self.snapshot, &self.world, &self.settings, self.now())
+        plan(
+            &self.model,
+            &self.snapshot,
+            &self.world,
+            &self.settings,
+            self.now(),
+        )
     }
 
     pub fn now(&self) -> Timestamp {
@@ -228,10 +270,19 @@ impl Scene {
 
     /// Every key that was looked for signed this content.
     pub fn verified(&mut self, digest: Digest) {
-        let keys = self.of(digest).next().map(|verification| verification.spec.keys.clone()).unwrap();
-        let signers: Vec<_> =
-            keys.iter().map(|key| json!({"key": key.name, "fingerprint": key.fingerprint})).collect();
-        self.looked_at(digest, &json!({"verdict": "Verified", "signers": signers, "files": 3, "size": 604_211}));
+        let keys = self
+            .of(digest)
+            .next()
+            .map(|verification| verification.spec.keys.clone())
+            .unwrap();
+        let signers: Vec<_> = keys
+            .iter()
+            .map(|key| json!({"key": key.name, "fingerprint": key.fingerprint}))
+            .collect();
+        self.looked_at(
+            digest,
+            &json!({"verdict": "Verified", "signers": signers, "files": 3, "size": 604_211}),
+        );
     }
 
     /// A file of this content is not the signed one.
@@ -250,7 +301,10 @@ impl Scene {
     /// The registry cannot be asked about this content.
     pub fn unreadable(&mut self, digest: Digest) {
         let message = "registry.example does not answer: it is tried again";
-        self.looked_at(digest, &json!({"verdict": "Unknown", "reason": "RegistryUnavailable", "message": message}));
+        self.looked_at(
+            digest,
+            &json!({"verdict": "Unknown", "reason": "RegistryUnavailable", "message": message}),
+        );
     }
 
     fn of(&mut self, digest: Digest) -> impl Iterator<Item = &mut ArtifactVerification> {
@@ -272,7 +326,15 @@ impl Scene {
 
     /// A pod of the Deployment's template, with this status.
     pub fn pod(&self, name: &str, status: Value) -> Pod {
-        let template = &self.snapshot.deployment.as_ref().unwrap().spec.as_ref().unwrap().template;
+        let template = &self
+            .snapshot
+            .deployment
+            .as_ref()
+            .unwrap()
+            .spec
+            .as_ref()
+            .unwrap()
+            .template;
         serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": NAMESPACE, "creationTimestamp": self.now()},
             "spec": template.spec,
@@ -296,7 +358,8 @@ impl Scene {
     /// Status, reason and message of a condition.
     pub fn condition(&self, kind: &str) -> (String, String, String) {
         let conditions = self.model.status.as_ref().unwrap().conditions.as_deref();
-        let found = super::super::condition::find(conditions, kind).unwrap_or_else(|| panic!("no condition {kind}"));
+        let found =
+            super::super::condition::find(conditions, kind).unwrap_or_else(|| panic!("no condition {kind}"));
         (found.status.clone(), found.reason.clone(), found.message.clone())
     }
 
@@ -304,7 +367,10 @@ impl Scene {
     pub fn says(&self) -> (Option<Digest>, Option<Option<Digest>>) {
         let status = self.model.status.as_ref().unwrap();
         let serving = status.serving.as_ref().map(|serving| serving.digest);
-        (serving, status.candidate.as_ref().map(|candidate| candidate.digest))
+        (
+            serving,
+            status.candidate.as_ref().map(|candidate| candidate.digest),
+        )
     }
 }
 

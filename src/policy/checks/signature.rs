@@ -66,8 +66,16 @@ fn explain_too_few(
     let all = rules.signer_names();
     let have = known(rules, signed).join(", ");
     let mut text = if have.is_empty() {
-        let seen: Vec<_> = verification.signers.iter().map(|signer| signer.key.as_str()).collect();
-        let but = if seen.is_empty() { String::new() } else { format!(" but by {}", seen.join(", ")) };
+        let seen: Vec<_> = verification
+            .signers
+            .iter()
+            .map(|signer| signer.key.as_str())
+            .collect();
+        let but = if seen.is_empty() {
+            String::new()
+        } else {
+            format!(" but by {}", seen.join(", "))
+        };
         format!("signed by none of the policy's signers ({all}){but}: sign it with a key of one of them")
     } else {
         format!(
@@ -96,7 +104,7 @@ fn explain_refusal(failure: &Failure, verification: &Verification, rules: &Rules
         Reason::SignerMismatch => {
             let said = &failure.message;
             format!(
-                "signed by none of the policy's signers ({all}): {said}{}",
+                "not signed by {all}: {said}{}",
                 unusable(rules)
             )
         }

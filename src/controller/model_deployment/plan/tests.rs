@@ -1,4 +1,5 @@
 //! Stories of one model, told by the plan alone: no API server, no registry, no time but the one that is given.
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
 use insta::assert_yaml_snapshot;
 use serde_json::{Value, json};
@@ -21,7 +22,9 @@ fn nothing_runs_before_it_is_shown_to_be_good() {
     let mut scene = Scene::new();
     let plan = scene.step();
     assert_eq!(plan.desired.workload, None);
-    let [verification] = &plan.desired.verifications[..] else { panic!("one verification") };
+    let [verification] = &plan.desired.verifications[..] else {
+        panic!("one verification")
+    };
     assert_yaml_snapshot!(verification.spec, @r#"
     source:
       oci:
@@ -38,7 +41,11 @@ fn nothing_runs_before_it_is_shown_to_be_good() {
 #[test]
 fn an_admitted_model_gets_its_objects() {
     let mut scene = Scene::new();
-    scene.settings.hosts.plain_http.insert("registry.example".parse().unwrap());
+    scene
+        .settings
+        .hosts
+        .plain_http
+        .insert("registry.example".parse().unwrap());
     scene.edit("/model/source/oci/pullSecret", json!("regcred"));
     scene.step();
     scene.verified(GOOD);
@@ -61,13 +68,31 @@ fn what_must_hold_for_every_pod() {
     let pod = serde_json::to_value(deployment.spec.unwrap().template.spec.unwrap()).unwrap();
     let (fetch, server) = (&pod["initContainers"][0], &pod["containers"][0]);
     let mount = |container: &Value, volume: &str| {
-        container["volumeMounts"].as_array().unwrap().iter().find(|mount| mount["name"] == volume).cloned()
+        container["volumeMounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|mount| mount["name"] == volume)
+            .cloned()
     };
-    assert_eq!(fetch["args"][2], json!(reference(GOOD)), "the pinned content and no other");
+    assert_eq!(
+        fetch["args"][2],
+        json!(reference(GOOD)),
+        "the pinned content and no other"
+    );
     assert_eq!(mount(server, "probity-model").unwrap()["readOnly"], true);
     assert!(mount(fetch, CREDENTIALS_VOLUME).is_some());
-    assert_eq!(mount(server, CREDENTIALS_VOLUME), None, "the server gets no credentials");
-    let sized = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "probity-model").unwrap();
+    assert_eq!(
+        mount(server, CREDENTIALS_VOLUME),
+        None,
+        "the server gets no credentials"
+    );
+    let sized = pod["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|volume| volume["name"] == "probity-model")
+        .unwrap();
     assert_eq!(sized["emptyDir"]["sizeLimit"], (604_211 + (16 << 20)).to_string());
     assert_eq!(pod["automountServiceAccountToken"], false);
     for container in [fetch, server] {
@@ -83,13 +108,30 @@ fn what_must_hold_for_every_pod() {
 #[test]
 fn the_operators_lists_of_hosts_go_to_the_fetch_container() {
     let mut scene = Scene::new();
-    scene.settings.hosts.plain_http.insert("10.0.0.5:5000".parse().unwrap());
+    scene
+        .settings
+        .hosts
+        .plain_http
+        .insert("10.0.0.5:5000".parse().unwrap());
     scene.settings.hosts.extra.insert("auth.example".parse().unwrap());
     scene.step();
     scene.verified(GOOD);
-    let pod = scene.step().desired.workload.unwrap().deployment.spec.unwrap().template.spec.unwrap();
+    let pod = scene
+        .step()
+        .desired
+        .workload
+        .unwrap()
+        .deployment
+        .spec
+        .unwrap()
+        .template
+        .spec
+        .unwrap();
     let args = pod.init_containers.unwrap().remove(0).args.unwrap();
-    assert!(args.contains(&"--plain-http=10.0.0.5:5000".to_owned()), "{args:?}");
+    assert!(
+        args.contains(&"--plain-http=10.0.0.5:5000".to_owned()),
+        "{args:?}"
+    );
     assert!(args.contains(&"--allow-host=auth.example".to_owned()), "{args:?}");
 }
 
@@ -104,7 +146,11 @@ fn a_refused_candidate_leaves_the_last_good_one() {
     assert_eq!(scene.runs(), Some((GOOD, 2)));
     assert_eq!(scene.says(), (Some(GOOD), Some(Some(NEXT))));
     assert_eq!(scene.ready(), ("False".into(), "DigestMismatch".into()));
-    assert_eq!(scene.snapshot.verifications.len(), 2, "both are still somebody's answer");
+    assert_eq!(
+        scene.snapshot.verifications.len(),
+        2,
+        "both are still somebody's answer"
+    );
 }
 
 #[test]
@@ -156,7 +202,11 @@ fn replicas_that_are_left_out_are_an_autoscalers() {
     scene.verified(GOOD);
     scene.step();
     let workload = scene.plan().desired.workload.unwrap();
-    assert_eq!(workload.deployment.spec.unwrap().replicas, None, "not even mentioned");
+    assert_eq!(
+        workload.deployment.spec.unwrap().replicas,
+        None,
+        "not even mentioned"
+    );
 }
 
 #[test_case(|scene| { scene.step(); }; "a verification under way")]
@@ -176,14 +226,33 @@ fn not_knowing_changes_nothing(change: fn(&mut Scene)) {
 fn an_unresolved_tag_changes_nothing_but_what_runs_is_still_looked_after(resolved: Value, reason: &str) {
     let mut scene = Scene::serving();
     scene.ask_for_tag("2", resolved);
-    scene.tamper("/spec/template/spec/containers/0/volumeMounts/0/readOnly", json!(false));
+    scene.tamper(
+        "/spec/template/spec/containers/0/volumeMounts/0/readOnly",
+        json!(false),
+    );
     scene.settle();
     assert_eq!(scene.runs(), Some((GOOD, 2)));
-    let pod = scene.snapshot.deployment.clone().unwrap().spec.unwrap().template.spec.unwrap();
-    assert_eq!(pod.containers[0].volume_mounts.as_ref().unwrap()[0].read_only, Some(true));
+    let pod = scene
+        .snapshot
+        .deployment
+        .clone()
+        .unwrap()
+        .spec
+        .unwrap()
+        .template
+        .spec
+        .unwrap();
+    assert_eq!(
+        pod.containers[0].volume_mounts.as_ref().unwrap()[0].read_only,
+        Some(true)
+    );
     assert_eq!(scene.ready().1, reason);
     assert_eq!(scene.says(), (Some(GOOD), Some(None)));
-    assert_eq!(scene.snapshot.verifications.len(), 1, "the verification of what serves stays");
+    assert_eq!(
+        scene.snapshot.verifications.len(),
+        1,
+        "the verification of what serves stays"
+    );
 }
 
 #[test]
@@ -228,7 +297,10 @@ fn revoked_while_it_serves_it_goes_on_and_says_so() {
     assert_eq!(scene.says(), (Some(GOOD), None));
     let (state, reason, message) = scene.condition("Ready");
     assert_eq!((state.as_str(), reason.as_str()), ("False", "Revoked"));
-    assert!(message.contains("poisoned") && message.contains("goes on serving"), "{message}");
+    assert!(
+        message.contains("poisoned") && message.contains("goes on serving"),
+        "{message}"
+    );
     // A pod of it that is lost comes back: a drained node is no outage.
     scene.set_rollout(2, 2, 1);
     scene.settle();
@@ -243,13 +315,27 @@ fn another_source_while_the_candidate_is_refused() {
     scene.refused(NEXT);
     scene.settle();
     let before = scene.snapshot.deployment.clone();
-    scene.edit("/model/source/oci", json!({"reference": format!("elsewhere.example/other@{OTHER}"), "pullSecret": "other"}));
+    scene.edit(
+        "/model/source/oci",
+        json!({"reference": format!("elsewhere.example/other@{OTHER}"), "pullSecret": "other"}),
+    );
     scene.step();
-    assert_eq!(scene.snapshot.deployment, before, "what serves keeps its own source and secret");
+    assert_eq!(
+        scene.snapshot.deployment, before,
+        "what serves keeps its own source and secret"
+    );
     assert_eq!(scene.says(), (Some(GOOD), Some(Some(OTHER))));
-    let digests: Vec<_> =
-        scene.snapshot.verifications.iter().map(|v| v.spec.source.oci.as_ref().unwrap().digest).collect();
-    assert_eq!(digests, [GOOD, OTHER], "nobody asks about the refused one any more");
+    let digests: Vec<_> = scene
+        .snapshot
+        .verifications
+        .iter()
+        .map(|v| v.spec.source.oci.as_ref().unwrap().digest)
+        .collect();
+    assert_eq!(
+        digests,
+        [GOOD, OTHER],
+        "nobody asks about the refused one any more"
+    );
     scene.verified(OTHER);
     scene.settle();
     assert_eq!(scene.runs(), Some((OTHER, 2)));
@@ -268,7 +354,11 @@ fn a_candidate_refused_half_way_is_rolled_back() {
     scene.policy(1, &json!({"revoked": [{"digest": NEXT, "reason": "poisoned"}]}));
     scene.settle();
     assert_eq!(scene.runs(), Some((GOOD, 2)));
-    assert_eq!(scene.snapshot.deployment.clone().unwrap().spec, good, "just as it was");
+    assert_eq!(
+        scene.snapshot.deployment.clone().unwrap().spec,
+        good,
+        "just as it was"
+    );
     assert_eq!(scene.says(), (Some(GOOD), Some(Some(NEXT))));
 }
 
@@ -359,7 +449,11 @@ fn a_deployment_that_is_deleted_while_a_candidate_is_refused_comes_back_if_it_wo
     let mut scene = refused();
     scene.policy(1, &json!({"revoked": [{"digest": GOOD, "reason": "poisoned"}]}));
     scene.settle();
-    assert_eq!(scene.runs(), None, "starting it again is an admission like any other");
+    assert_eq!(
+        scene.runs(),
+        None,
+        "starting it again is an admission like any other"
+    );
     assert_eq!(scene.says().0, None);
 }
 
@@ -383,11 +477,20 @@ fn a_verification_with_the_right_name_and_another_content_is_not_believed_and_go
     scene.step();
     scene.verified(GOOD);
     // Somebody made it before the operator did: of other content, with a verdict.
-    scene.snapshot.verifications[0].spec.source.oci.as_mut().unwrap().repository = "elsewhere.example/digits".into();
+    scene.snapshot.verifications[0]
+        .spec
+        .source
+        .oci
+        .as_mut()
+        .unwrap()
+        .repository = "elsewhere.example/digits".into();
     let plan = scene.plan();
     assert_eq!(plan.requested.unwrap().decision.verdict, Verdict::Wait);
     assert_eq!(plan.desired.workload, None);
-    assert_eq!(plan.desired.obsolete, scene.snapshot.verifications, "it is in the way of the one that is needed");
+    assert_eq!(
+        plan.desired.obsolete, scene.snapshot.verifications,
+        "it is in the way of the one that is needed"
+    );
 }
 
 #[test]
@@ -414,7 +517,11 @@ fn a_verdict_that_does_not_hold_together_admits_nothing(status: Value) {
 
 #[test]
 fn the_name_of_a_verification_covers_everything_the_verdict_rests_on() {
-    let source = PinnedOciSource { repository: REPOSITORY.into(), digest: GOOD, pull_secret: None };
+    let source = PinnedOciSource {
+        repository: REPOSITORY.into(),
+        digest: GOOD,
+        pull_secret: None,
+    };
     let spec = |source: PinnedOciSource, keys: Vec<_>| ArtifactVerificationSpec {
         source: ArtifactSource { oci: Some(source) },
         keys,
@@ -422,23 +529,53 @@ fn the_name_of_a_verification_covers_everything_the_verdict_rests_on() {
     let base = spec(source.clone(), vec![key(1)]);
     let name = verification_name("digits", &base);
     assert_eq!(name, verification_name("digits", &base.clone()));
-    assert!(name.starts_with("digits-") && name.len() == "digits-".len() + 10, "{name}");
-    let renamed = crate::api::v1alpha1::TrustedKey { name: "other/current".into(), ..key(1) };
+    assert!(
+        name.starts_with("digits-") && name.len() == "digits-".len() + 10,
+        "{name}"
+    );
+    let renamed = crate::api::v1alpha1::TrustedKey {
+        name: "other/current".into(),
+        ..key(1)
+    };
     let others = [
-        spec(PinnedOciSource { repository: "registry.example/other".into(), ..source.clone() }, vec![key(1)]),
-        spec(PinnedOciSource { digest: NEXT, ..source.clone() }, vec![key(1)]),
-        spec(PinnedOciSource { pull_secret: Some("regcred".into()), ..source.clone() }, vec![key(1)]),
+        spec(
+            PinnedOciSource {
+                repository: "registry.example/other".into(),
+                ..source.clone()
+            },
+            vec![key(1)],
+        ),
+        spec(
+            PinnedOciSource {
+                digest: NEXT,
+                ..source.clone()
+            },
+            vec![key(1)],
+        ),
+        spec(
+            PinnedOciSource {
+                pull_secret: Some("regcred".into()),
+                ..source.clone()
+            },
+            vec![key(1)],
+        ),
         spec(source.clone(), vec![key(2)]),
         spec(source.clone(), vec![key(1), key(2)]),
         spec(source, vec![renamed]),
     ];
-    let mut names: Vec<_> = others.iter().map(|spec| verification_name("digits", spec)).collect();
+    let mut names: Vec<_> = others
+        .iter()
+        .map(|spec| verification_name("digits", spec))
+        .collect();
     names.push(name);
     let count = names.len();
     names.sort();
     names.dedup();
     assert_eq!(names.len(), count, "{names:?}");
-    assert!(verification_name(&"d".repeat(52), &base).len() <= 63, "it is also a label's value");
+    assert!(
+        verification_name(&"d".repeat(52), &base).len() <= 63,
+        "it is also a label's value"
+    );
 }
 
 /// The same steps again change nothing: what was planned is what is there.
@@ -452,7 +589,12 @@ fn a_plan_that_is_carried_out_plans_the_same_again(mut scene: Scene) {
     let again = scene.plan();
     assert_eq!(again.desired.workload, settled.desired.workload);
     assert_eq!(again.desired.obsolete, []);
-    let there: Vec<_> = scene.snapshot.verifications.iter().map(kube::ResourceExt::name_any).collect();
+    let there: Vec<_> = scene
+        .snapshot
+        .verifications
+        .iter()
+        .map(kube::ResourceExt::name_any)
+        .collect();
     for verification in &again.desired.verifications {
         assert!(there.contains(&verification.name_any()));
     }
@@ -467,7 +609,11 @@ fn a_namespace_that_is_no_longer_governed_serves_on_and_says_why_not_ready() {
     assert_eq!(scene.ready(), ("False".into(), "NoPolicy".into()));
     assert_eq!(scene.runs(), Some((GOOD, 2)));
     assert_eq!(scene.snapshot.verifications, []);
-    assert_eq!(scene.model.status.clone().unwrap().serving, remembered, "who signed it is not forgotten");
+    assert_eq!(
+        scene.model.status.clone().unwrap().serving,
+        remembered,
+        "who signed it is not forgotten"
+    );
     scene.govern(true);
     scene.settle();
     scene.verified(GOOD);

@@ -1,4 +1,5 @@
 //! Tables of what Deployments and pods may look like, also when nobody sane wrote them.
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
 use serde_json::{Value, json};
 use test_case::test_case;
@@ -44,8 +45,9 @@ fn no_replicas_wanted_is_never_complete() {
 
 #[test]
 fn replicas_that_nobody_wrote_are_one() {
-    let mut deployment =
-        deployment(json!({"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}));
+    let mut deployment = deployment(
+        json!({"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}),
+    );
     deployment.spec.as_mut().unwrap().replicas = None;
     assert!(rollout(Some(&deployment), &[]).complete);
 }
@@ -163,22 +165,40 @@ fn what_a_container_says_of_itself_is_bounded() {
 fn only_pods_of_the_template_say_why_and_the_newest_first() {
     let mut scene = Scene::serving();
     scene.set_rollout(2, 2, 0);
-    let older = scene.pod("older", fetch(ended(60, r#"{"reason":"Timeout","message":"older"}"#)));
+    let older = scene.pod(
+        "older",
+        fetch(ended(60, r#"{"reason":"Timeout","message":"older"}"#)),
+    );
     scene.clock += 10;
-    let newer = scene.pod("newer", fetch(ended(60, r#"{"reason":"Timeout","message":"newer"}"#)));
+    let newer = scene.pod(
+        "newer",
+        fetch(ended(60, r#"{"reason":"Timeout","message":"newer"}"#)),
+    );
     let good = scene.snapshot.deployment.clone();
     scene.clock += 10;
-    scene.tamper("/spec/template/spec/initContainers/0/args/2", json!(reference(NEXT)));
-    let foreign = scene.pod("foreign", fetch(ended(20, r#"{"reason":"DigestMismatch","message":"foreign"}"#)));
+    scene.tamper(
+        "/spec/template/spec/initContainers/0/args/2",
+        json!(reference(NEXT)),
+    );
+    let foreign = scene.pod(
+        "foreign",
+        fetch(ended(20, r#"{"reason":"DigestMismatch","message":"foreign"}"#)),
+    );
     let mut bare = foreign.clone();
     bare.spec = None;
     let rollout = rollout(good.as_ref(), &[older, foreign, newer, bare]);
-    assert_eq!(rollout.failure.map(|failure| failure.message), Some("newer".into()));
+    assert_eq!(
+        rollout.failure.map(|failure| failure.message),
+        Some("newer".into())
+    );
 }
 
 #[test]
 fn what_is_complete_has_not_failed() {
     let scene = Scene::serving();
-    let pod = scene.pod("digits-1", server(json!({"waiting": {"reason": "CrashLoopBackOff"}})));
+    let pod = scene.pod(
+        "digits-1",
+        server(json!({"waiting": {"reason": "CrashLoopBackOff"}})),
+    );
     assert_eq!(rollout(scene.snapshot.deployment.as_ref(), &[pod]).failure, None);
 }

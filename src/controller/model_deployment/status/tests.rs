@@ -1,4 +1,5 @@
 //! The whole status in each situation a person may find a model in, and the Events between two of them.
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
 use insta::assert_yaml_snapshot;
 use serde_json::json;
@@ -63,7 +64,13 @@ fn a_name_that_is_taken() {
     scene.step();
     scene.verified(GOOD);
     let plan = scene.plan();
-    scene.write_status(&plan, &Outcome { name_taken: Some("Deployment digits".into()), rollout: rollout(None, &[]) });
+    scene.write_status(
+        &plan,
+        &Outcome {
+            name_taken: Some("Deployment digits".into()),
+            rollout: rollout(None, &[]),
+        },
+    );
     look("status_name_taken", &scene);
 }
 
@@ -92,9 +99,24 @@ fn look(name: &str, scene: &Scene) {
 fn holds_together(scene: &Scene) {
     let status = scene.model.status.clone().unwrap();
     let conditions = status.conditions.unwrap();
-    let kinds: Vec<_> = conditions.iter().map(|condition| condition.type_.as_str()).collect();
-    assert_eq!(kinds[..5], ["Accepted", "ArtifactVerified", "PolicySatisfied", "Available", "Ready"]);
-    let ready = conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+    let kinds: Vec<_> = conditions
+        .iter()
+        .map(|condition| condition.type_.as_str())
+        .collect();
+    assert_eq!(
+        kinds[..5],
+        [
+            "Accepted",
+            "ArtifactVerified",
+            "PolicySatisfied",
+            "Available",
+            "Ready"
+        ]
+    );
+    let ready = conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready")
+        .unwrap();
     // kstatus: what is not ready either goes on by itself or waits for somebody.
     let kstatus = &kinds[5..];
     match ready.status.as_str() {
@@ -106,7 +128,11 @@ fn holds_together(scene: &Scene) {
         assert!(!condition.message.is_empty(), "{}", condition.type_);
         assert_eq!(condition.observed_generation, scene.model.metadata.generation);
     }
-    assert!(status.candidate.is_none_or(|candidate| candidate.reason == ready.reason));
+    assert!(
+        status
+            .candidate
+            .is_none_or(|candidate| candidate.reason == ready.reason)
+    );
 }
 
 #[test]
@@ -118,7 +144,11 @@ fn the_time_since_it_serves_is_kept() {
     scene.step();
     scene.roll_out();
     scene.step();
-    assert_eq!(scene.model.status.clone().unwrap().serving.unwrap().since, since, "the same content");
+    assert_eq!(
+        scene.model.status.clone().unwrap().serving.unwrap().since,
+        since,
+        "the same content"
+    );
     scene.ask(NEXT);
     scene.step();
     scene.verified(NEXT);
@@ -133,7 +163,10 @@ fn a_status_never_grows_without_bound() {
     let mut scene = Scene::serving();
     let rules = scene.world.rules[0].clone();
     scene.world.rules = (0..500)
-        .map(|n| crate::policy::Rules { policy: format!("ClusterDeploymentPolicy/{}-{n:03}", "p".repeat(240)), ..rules.clone() })
+        .map(|n| crate::policy::Rules {
+            policy: format!("ClusterDeploymentPolicy/{}-{n:03}", "p".repeat(240)),
+            ..rules.clone()
+        })
         .collect();
     scene.settle();
     let status = scene.model.status.unwrap();
@@ -153,7 +186,11 @@ fn nothing_new_is_the_same_status() {
 }
 
 fn told(scene: &Scene) -> Vec<(bool, &str)> {
-    scene.notes.iter().map(|note| (note.warning, note.reason.as_str())).collect()
+    scene
+        .notes
+        .iter()
+        .map(|note| (note.warning, note.reason.as_str()))
+        .collect()
 }
 
 #[test]
