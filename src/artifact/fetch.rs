@@ -10,8 +10,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use self::folder::{Folder, failure};
-use super::oci::{Client, Manifest, ModelContent, ModelFile, RegistryError};
-use crate::evidence::{Digest, Reason, Reference};
+use super::{
+    oci::{Client, Manifest, ModelContent, ModelFile, RegistryError},
+    signature::{RelPath, printable},
+};
+use crate::evidence::{Digest, Failure, Reason, Reference};
 
 /// How a fetch goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +175,8 @@ impl Job<'_> {
                     lost: received,
                 })
         })
-        .await?;
+        .await
+        .map_err(|error| about(&file.path, error))?;
         self.progress.complete(file.path.as_str());
         Ok(())
     }
@@ -197,6 +201,15 @@ impl Job<'_> {
         let staged = out.into_inner().into_std().await;
         Ok(self.folder.publish(number, &staged, &file.path)?)
     }
+}
+
+/// A registry knows digests; people know files.
+fn about(path: &RelPath, mut error: RegistryError) -> RegistryError {
+    error.failure = Failure::new(
+        error.failure.reason,
+        format!("`{}`: {}", printable(path.as_str(), 120), error.failure.message),
+    );
+    error
 }
 
 /// A failed attempt, and how many bytes of it were counted.

@@ -2,6 +2,7 @@
 //! It reads the audit log of the node and asks nobody.
 
 use std::{
+    fmt,
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
     path::PathBuf,
@@ -18,12 +19,22 @@ pub struct Audit {
 }
 
 /// One request of the operator's.
-#[derive(Debug)]
 pub struct Asked {
     pub verb: String,
-    /// `resource/subresource namespace/name`
+    /// `resource/subresource name`
     pub what: String,
+    pub namespace: String,
     pub code: u64,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} in {}: {}",
+            self.verb, self.what, self.namespace, self.code
+        )
+    }
 }
 
 impl Asked {
@@ -35,7 +46,10 @@ impl Asked {
 
 impl Audit {
     pub fn since_the_start(node: &Node) -> Self {
-        Self { file: node.directory.join("log/audit.log"), from: 0 }
+        Self {
+            file: node.directory.join("log/audit.log"),
+            from: 0,
+        }
     }
 
     pub fn from_now(node: &Node) -> Self {
@@ -63,7 +77,8 @@ impl Audit {
                 let (resource, subresource) = (word("resource"), word("subresource"));
                 Asked {
                     verb: entry["verb"].as_str().unwrap_or_default().to_owned(),
-                    what: format!("{resource}/{subresource} {}/{}", word("namespace"), word("name")),
+                    what: format!("{resource}/{subresource} {}", word("name")),
+                    namespace: word("namespace").to_owned(),
                     code: entry["responseStatus"]["code"].as_u64().unwrap_or_default(),
                 }
             })

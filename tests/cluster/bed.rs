@@ -76,11 +76,16 @@ pub struct Held {
 
 /// Starts the node anew: what somebody left on one of this name is no part of these tests.
 pub fn start_node(name: &str) -> Result<Held, String> {
-    let root = std::fs::metadata("/proc/self").map_err(|error| error.to_string())?.uid() == 0;
+    let root = std::fs::metadata("/proc/self")
+        .map_err(|error| error.to_string())?
+        .uid()
+        == 0;
     if !root {
-        return Err("these tests start a node (namespaces, mounts, control groups) and need root: \
+        return Err(
+            "these tests start a node (namespaces, mounts, control groups) and need root: \
                     run `sudo make test-cluster`, or `make test-api` for what needs none"
-            .into());
+                .into(),
+        );
     }
     let path = std::env::temp_dir().join(format!("probity-cluster-tests-{name}"));
     let lock = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -90,7 +95,10 @@ pub fn start_node(name: &str) -> Result<Held, String> {
     // Meanwhile the models are made. What goes wrong there is said again when they are wanted.
     std::thread::spawn(models);
     run(Command::new(script("tests/testbed/node")).args(["down", name]));
-    Ok(Held { _node: Server::node(name)?, _lock: lock })
+    Ok(Held {
+        _node: Server::node(name)?,
+        _lock: lock,
+    })
 }
 
 /// Makes everything that tests share.
@@ -104,11 +112,14 @@ pub async fn set_up(name: String) -> &'static Bed {
     let (told, digits) = watch::channel(None);
     let to = format!("{}/servers/onnx:test", node.registry);
     // Long when it is built for the first time: only the tests that need it wait for it.
-    let _server_image = spawn_blocking(move || told.send_replace(Some(last_line(&run(&mut build("server-image", &[&to]))))));
+    let _server_image =
+        spawn_blocking(move || told.send_replace(Some(last_line(&run(&mut build("server-image", &[&to]))))));
 
     let to = format!("{}/probity/probity:test", node.registry);
     // Not compressed: the debug build is large, and it does not travel far.
-    let image = spawn_blocking(move || run(build("image", &[env!("CARGO_BIN_EXE_probity"), &to]).env("COMPRESS", "no")));
+    let image = spawn_blocking(move || {
+        run(build("image", &[env!("CARGO_BIN_EXE_probity"), &to]).env("COMPRESS", "no"))
+    });
     let to = format!("{}/servers/light:test", node.registry);
     let light = spawn_blocking(move || light_image(&to));
     let (image, light) = (last_line(&image.await.unwrap()), light.await.unwrap());
@@ -123,15 +134,31 @@ pub async fn set_up(name: String) -> &'static Bed {
     spawn_blocking(models).await.expect("the models can be made");
     trust(&client, &plain).await;
     say("the models are signed");
-    let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
-    Box::leak(Box::new(Bed { client, node, chart, proxy, guarded, light, http, digits }))
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .build()
+        .unwrap();
+    Box::leak(Box::new(Bed {
+        client,
+        node,
+        chart,
+        proxy,
+        guarded,
+        light,
+        http,
+        digits,
+    }))
 }
 
 impl Bed {
     /// The server of the demo, by digest: a real one, which reads the model.
     pub async fn digits_server(&self) -> String {
         let mut digits = self.digits.clone();
-        let image = digits.wait_for(Option::is_some).await.expect("build/server-image said what it could not do");
+        let image = digits
+            .wait_for(Option::is_some)
+            .await
+            .expect("build/server-image said what it could not do");
         image.clone().unwrap()
     }
 }
@@ -139,8 +166,10 @@ impl Bed {
 impl Node {
     fn find(name: String) -> Self {
         let said = run(Command::new(script("tests/testbed/node")).args(["env", &name]));
-        let facts: HashMap<_, _> =
-            said.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('=')).collect();
+        let facts: HashMap<_, _> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+            .collect();
         let kubeconfig = PathBuf::from(facts["KUBECONFIG"]);
         Self {
             directory: kubeconfig.parent().unwrap().to_owned(),
@@ -163,14 +192,21 @@ impl Guarded {
     fn start(host: Ipv4Addr) -> Self {
         let file = scratch().join("htpasswd");
         std::fs::write(&file, HTPASSWD).unwrap();
-        let server = Server::start("registry", &[], &[("REGISTRY_HTPASSWD", file.to_str().unwrap())]).unwrap();
-        Self { here: server.ready.clone(), proxy: FaultProxy::at(host, &server.ready), _server: server }
+        let server =
+            Server::start("registry", &[], &[("REGISTRY_HTPASSWD", file.to_str().unwrap())]).unwrap();
+        Self {
+            here: server.ready.clone(),
+            proxy: FaultProxy::at(host, &server.ready),
+            _server: server,
+        }
     }
 }
 
 async fn client(node: &Node) -> Client {
     let kubeconfig = Kubeconfig::read_from(&node.kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap();
     Client::try_from(config).unwrap()
 }
 
@@ -193,16 +229,29 @@ async fn trust(client: &Client, registries: &[String]) {
         },
     }))
     .unwrap();
-    Api::all(client.clone()).create(&PostParams::default(), &root).await.unwrap();
-    Api::all(client.clone()).create(&PostParams::default(), &policy).await.unwrap();
+    Api::all(client.clone())
+        .create(&PostParams::default(), &root)
+        .await
+        .unwrap();
+    Api::all(client.clone())
+        .create(&PostParams::default(), &policy)
+        .await
+        .unwrap();
 }
 
 /// The test bed's probe as a server's image.
 fn light_image(to: &str) -> String {
     let layout = tempfile::tempdir().unwrap();
     let probe = testbed::tools(&["node"]);
-    run(Command::new("tar").arg("-C").arg(layout.path()).arg("-xf").arg(Path::new(&probe).join("images/probe.tar")));
-    last_line(&run(testbed::tool("crane", &["crane"]).arg("push").arg(layout.path()).arg(to)))
+    run(Command::new("tar")
+        .arg("-C")
+        .arg(layout.path())
+        .arg("-xf")
+        .arg(Path::new(&probe).join("images/probe.tar")));
+    last_line(&run(testbed::tool("crane", &["crane"])
+        .arg("push")
+        .arg(layout.path())
+        .arg(to)))
 }
 
 fn build(name: &str, arguments: &[&str]) -> Command {

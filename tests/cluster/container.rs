@@ -28,13 +28,24 @@ impl Container {
         let id = status(pod, name).and_then(|status| status.container_id.clone());
         let id = id.and_then(|id| id.strip_prefix("containerd://").map(ToOwned::to_owned));
         let id = id.unwrap_or_else(|| panic!("container {name} of {} was never started", pod.name_any()));
-        let process = eventually(&format!("the process of {name} in {}", pod.name_any()), async || {
-            let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
-            // While the runtime prepares a container, its own process is in the control group.
-            let inside = |process: &PathBuf| fs::read_to_string(process.join("cgroup")).is_ok_and(|text| text.contains(&id));
-            let runtime = |process: &PathBuf| fs::read_to_string(process.join("comm")).is_ok_and(|name| name.starts_with("runc"));
-            processes.into_iter().find(|process| inside(process) && !runtime(process))
-        })
+        let process = eventually(
+            &format!("the process of {name} in {}", pod.name_any()),
+            async || {
+                let processes = fs::read_dir("/proc")
+                    .unwrap()
+                    .filter_map(|entry| Some(entry.ok()?.path()));
+                // While the runtime prepares a container, its own process is in the control group.
+                let inside = |process: &PathBuf| {
+                    fs::read_to_string(process.join("cgroup")).is_ok_and(|text| text.contains(&id))
+                };
+                let runtime = |process: &PathBuf| {
+                    fs::read_to_string(process.join("comm")).is_ok_and(|name| name.starts_with("runc"))
+                };
+                processes
+                    .into_iter()
+                    .find(|process| inside(process) && !runtime(process))
+            },
+        )
         .await;
         Self { process }
     }
@@ -47,7 +58,9 @@ impl Container {
     /// A line of the kernel's account of the process: `Uid`, `CapEff`, `NoNewPrivs`, `Seccomp`.
     pub fn fact(&self, name: &str) -> String {
         let all = fs::read_to_string(self.process.join("status")).unwrap();
-        let line = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let line = all
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.expect("the kernel says it").trim().to_owned()
     }
 
@@ -65,7 +78,10 @@ impl Container {
     /// Whether the mount at this point is read-only.
     pub fn is_read_only(&self, point: &str) -> bool {
         let mounts = self.mounts();
-        let (_, options) = mounts.iter().rfind(|(at, _)| at == point).unwrap_or_else(|| panic!("{point}: {mounts:?}"));
+        let (_, options) = mounts
+            .iter()
+            .rfind(|(at, _)| at == point)
+            .unwrap_or_else(|| panic!("{point}: {mounts:?}"));
         options.split(',').any(|option| option == "ro")
     }
 
@@ -92,7 +108,11 @@ impl Container {
 /// What a pod's status says of a container, whether an init container or not.
 pub fn status<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
-    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let all = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .chain(status.container_statuses.iter().flatten());
     all.into_iter().find(|status| status.name == name)
 }
 
@@ -110,7 +130,11 @@ fn list(folder: &Path, within: &str, found: &mut Vec<(String, u32, String)>) {
         if meta.is_dir() {
             list(&path, &format!("{name}/"), found);
         } else {
-            found.push((name, meta.permissions().mode() & 0o7777, sha256(&fs::read(&path).unwrap())));
+            found.push((
+                name,
+                meta.permissions().mode() & 0o7777,
+                sha256(&fs::read(&path).unwrap()),
+            ));
         }
     }
 }

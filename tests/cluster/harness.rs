@@ -38,7 +38,12 @@ pub struct Selection {
 impl Selection {
     /// From the arguments after the program's name.
     pub fn from_arguments(arguments: impl Iterator<Item = String>) -> Self {
-        let mut selection = Self { list: false, exact: false, wanted: vec![], skipped: vec![] };
+        let mut selection = Self {
+            list: false,
+            exact: false,
+            wanted: vec![],
+            skipped: vec![],
+        };
         let mut arguments = arguments.peekable();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -56,7 +61,13 @@ impl Selection {
 
     /// The selected ones, in the order of the table. When only a list was asked for it is printed, and none is selected.
     pub fn of(&self, table: &'static [Test]) -> Vec<&'static Test> {
-        let says = |test: &Test, word: &String| if self.exact { test.name == word } else { test.name.contains(word.as_str()) };
+        let says = |test: &Test, word: &String| {
+            if self.exact {
+                test.name == word
+            } else {
+                test.name.contains(word.as_str())
+            }
+        };
         let chosen = table
             .iter()
             .filter(|test| self.wanted.is_empty() || self.wanted.iter().any(|word| says(test, word)))
@@ -104,12 +115,17 @@ async fn one(test: &'static Test, bed: &'static Bed, logs: Arc<Mutex<()>>) -> Op
     // On a task of its own, so that a panic ends the test and nothing else.
     let mut task = JoinSet::new();
     task.spawn_local(NAME.scope(test.name, async move {
-        let run = timeout(LONGEST, (test.run)(bed)).map(|done| assert!(done.is_ok(), "not done after {LONGEST:?}"));
+        let run =
+            timeout(LONGEST, (test.run)(bed)).map(|done| assert!(done.is_ok(), "not done after {LONGEST:?}"));
         run.await;
     }));
     let passed = task.join_next().await.is_some_and(|done| done.is_ok());
     let seconds = started.elapsed().as_secs_f64();
-    println!("test {} ... {} ({seconds:.1} s)", test.name, if passed { "ok" } else { "FAILED" });
+    println!(
+        "test {} ... {} ({seconds:.1} s)",
+        test.name,
+        if passed { "ok" } else { "FAILED" }
+    );
     if passed {
         return None;
     }
@@ -121,7 +137,9 @@ async fn one(test: &'static Test, bed: &'static Bed, logs: Arc<Mutex<()>>) -> Op
 
 /// What explains a failure, into a folder of its own under the target directory.
 pub fn collect_logs(node: &str, failure: &str) {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("cluster-logs").join(failure.replace("::", "-"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .with_file_name("cluster-logs")
+        .join(failure.replace("::", "-"));
     let _ = std::fs::remove_dir_all(&folder);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/node");
     let collected = Command::new(script).args(["logs", node]).arg(&folder).status();

@@ -85,7 +85,11 @@ fn main() -> ExitCode {
         }
     };
     let count = tests.len();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
     let failed = tokio::task::LocalSet::new().block_on(&runtime, async {
         // On a task of its own, so that what panics is told like a failed test.
         match tokio::spawn(bed::set_up(name.clone())).await {
@@ -98,7 +102,10 @@ fn main() -> ExitCode {
     });
     runtime.shutdown_background();
     drop(held);
-    println!("\n{} of {count} cluster tests passed", count.saturating_sub(failed.len()));
+    println!(
+        "\n{} of {count} cluster tests passed",
+        count.saturating_sub(failed.len())
+    );
     if failed.is_empty() {
         return ExitCode::SUCCESS;
     }

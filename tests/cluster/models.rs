@@ -105,7 +105,18 @@ fn make(at: &Path) -> Models {
     weights[middle] ^= 0xff;
     fs::write(digits_altered.path("model.onnx"), weights).unwrap();
     let release_key = fs::read_to_string(at.join("release.pub")).unwrap();
-    Models { digits, digits_altered, digits_next, small, small_next, unsigned, strange, lonely, large, release_key }
+    Models {
+        digits,
+        digits_altered,
+        digits_next,
+        small,
+        small_next,
+        unsigned,
+        strange,
+        lonely,
+        large,
+        release_key,
+    }
 }
 
 impl Model {
@@ -115,12 +126,18 @@ impl Model {
         let weights: Vec<u8> = (0..size / 8)
             .flat_map(|_| {
                 // Bytes that no compression makes fewer of, the same ones each time.
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (state ^ (state >> 29)).to_le_bytes()
             })
             .collect();
         fs::write(folder.join(WEIGHTS), weights).unwrap();
-        fs::write(folder.join("config.json"), format!("{{\"name\": \"bytes\", \"seed\": {seed}}}\n")).unwrap();
+        fs::write(
+            folder.join("config.json"),
+            format!("{{\"name\": \"bytes\", \"seed\": {seed}}}\n"),
+        )
+        .unwrap();
         fs::write(folder.join("labels/classes.txt"), "no\nyes\n").unwrap();
         Self { folder }
     }
@@ -164,16 +181,32 @@ impl Model {
     }
 
     /// The same with the credentials in this folder's `config.json`.
-    pub async fn push_as(&'static self, registry: &str, repository: &str, tag: &str, login: Option<&Path>) -> Pushed {
+    pub async fn push_as(
+        &'static self,
+        registry: &str,
+        repository: &str,
+        tag: &str,
+        login: Option<&Path>,
+    ) -> Pushed {
         let tagged = format!("{registry}/{repository}:{tag}");
         let mut command = Command::new(format!("{EXAMPLES}/push"));
         command.arg(&self.folder).arg(&tagged).env("PLAIN_HTTP", "1");
         if let Some(login) = login {
             command.env("DOCKER_CONFIG", login);
         }
-        let said = tokio::task::spawn_blocking(move || run(&mut command)).await.unwrap();
-        let digest = said.lines().last().and_then(|line| line.split_once('@')).expect("push prints a reference").1;
-        Pushed { tagged, digest: digest.to_owned() }
+        let said = tokio::task::spawn_blocking(move || run(&mut command))
+            .await
+            .unwrap();
+        let digest = said
+            .lines()
+            .last()
+            .and_then(|line| line.split_once('@'))
+            .expect("push prints a reference")
+            .1;
+        Pushed {
+            tagged,
+            digest: digest.to_owned(),
+        }
     }
 }
 
@@ -181,7 +214,10 @@ impl Pushed {
     /// The same artifact, asked of another host that stands before its registry.
     pub fn through(&self, host: &str) -> Self {
         let (_, rest) = self.tagged.split_once('/').unwrap();
-        Self { tagged: format!("{host}/{rest}"), digest: self.digest.clone() }
+        Self {
+            tagged: format!("{host}/{rest}"),
+            digest: self.digest.clone(),
+        }
     }
 
     /// `host/repository@sha256:…`
@@ -193,13 +229,25 @@ impl Pushed {
 
 /// The digest of these bytes, `sha256:…`.
 pub fn sha256(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes)))
+    format!(
+        "sha256:{}",
+        hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes))
+    )
 }
 
 /// Runs a program and returns what it printed; what it says otherwise is shown when it fails.
 pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{out}{err}",
+        output.status
+    );
     out.into_owned()
 }

@@ -5,10 +5,7 @@ use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     core::v1::{Pod, Service, ServiceAccount},
 };
-use kube::{
-    Api, ResourceExt as _,
-    api::DeleteParams,
-};
+use kube::{Api, ResourceExt as _, api::DeleteParams};
 use probity::api::v1alpha1::{ArtifactVerification, ModelDeployment};
 use serde_json::json;
 
@@ -45,7 +42,10 @@ pub async fn a_foreign_deployment_of_the_same_name_is_left_alone(bed: &'static B
     let before: Deployment = space.until("thesis", "to be available", available).await;
     let pods = uids(&space.list::<Pod>("app=thesis").await);
 
-    let pushed = models().small.push(&bed.node.registry, "models/foreign", "1").await;
+    let pushed = models()
+        .small
+        .push(&bed.node.registry, "models/foreign", "1")
+        .await;
     space.model("thesis", &pushed.tagged).await;
     let (model, message) = space.is_not_ready("thesis", "NameTaken").await;
     assert!(message.contains("Deployment thesis"), "{message}");
@@ -53,14 +53,20 @@ pub async fn a_foreign_deployment_of_the_same_name_is_left_alone(bed: &'static B
     let after: Deployment = space.api().get("thesis").await.unwrap();
     assert_eq!(after, before, "untouched to the last field");
     let there = space.list::<Pod>("app=thesis").await;
-    assert!(uids(&there) == pods && there.iter().all(is_ready), "its pods run on");
+    assert!(
+        uids(&there) == pods && there.iter().all(is_ready),
+        "its pods run on"
+    );
     assert!(space.pods("thesis").await.is_empty());
     space.done().await;
 }
 
 pub async fn everything_of_a_deleted_model_goes(bed: &'static Bed) {
     let space = Space::new(bed, "deleted").await;
-    let pushed = models().small.push(&bed.node.registry, "models/deleted", "1").await;
+    let pushed = models()
+        .small
+        .push(&bed.node.registry, "models/deleted", "1")
+        .await;
     space.model("gone", &pushed.tagged).await;
     space.serves("gone", &pushed.digest).await;
     let verification = space.verifications("gone").await.remove(0).name_any();

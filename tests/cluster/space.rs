@@ -45,8 +45,14 @@ impl Space {
             "metadata": {"name": name, "labels": {GOVERNED_LABEL: "true", "pod-security.kubernetes.io/enforce": "restricted"}},
         }))
         .unwrap();
-        Api::all(bed.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-        Self { bed, namespace: name.to_owned() }
+        Api::all(bed.client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .unwrap();
+        Self {
+            bed,
+            namespace: name.to_owned(),
+        }
     }
 
     pub fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {
@@ -55,7 +61,11 @@ impl Space {
 
     pub async fn create<K>(&self, object: Value) -> K
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
     {
         let object: K = serde_json::from_value(object).unwrap();
         self.api().create(&PostParams::default(), &object).await.unwrap()
@@ -98,12 +108,19 @@ impl Space {
     /// Changes fields of a model's specification.
     pub async fn edit(&self, name: &str, spec: Value) {
         let patch = Patch::Merge(json!({"spec": spec}));
-        self.api::<ModelDeployment>().patch(name, &PatchParams::default(), &patch).await.unwrap();
+        self.api::<ModelDeployment>()
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
 
     /// Asks for another version of a model.
     pub async fn ask_for(&self, name: &str, reference: &str) {
-        self.edit(name, json!({"model": {"source": {"oci": {"reference": reference}}}})).await;
+        self.edit(
+            name,
+            json!({"model": {"source": {"oci": {"reference": reference}}}}),
+        )
+        .await;
     }
 
     /// Waits until an object is so.
@@ -162,7 +179,11 @@ impl Space {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        self.api().list(&ListParams::default().labels(selector)).await.unwrap().items
+        self.api()
+            .list(&ListParams::default().labels(selector))
+            .await
+            .unwrap()
+            .items
     }
 
     /// The one pod of a model that serves one version and no other.
@@ -179,9 +200,15 @@ impl Space {
     /// Ends a test that passed: its models go, so that they do not cost others time. The namespace stays.
     pub async fn done(self) {
         let models: Api<ModelDeployment> = self.api();
-        models.delete_collection(&DeleteParams::background(), &ListParams::default()).await.unwrap();
+        models
+            .delete_collection(&DeleteParams::background(), &ListParams::default())
+            .await
+            .unwrap();
         let deployments: Api<Deployment> = self.api();
-        deployments.delete_collection(&DeleteParams::background(), &ListParams::default()).await.unwrap();
+        deployments
+            .delete_collection(&DeleteParams::background(), &ListParams::default())
+            .await
+            .unwrap();
     }
 }
 
@@ -198,7 +225,11 @@ where
                 object.managed_fields_mut().clear();
                 serde_json::to_string_pretty(&object).unwrap()
             });
-            panic!("gave up waiting for {} {name} {what}; it is {}", K::kind(&()), last.unwrap_or("gone".into()));
+            panic!(
+                "gave up waiting for {} {name} {what}; it is {}",
+                K::kind(&()),
+                last.unwrap_or("gone".into())
+            );
         }
     }
 }
@@ -208,8 +239,13 @@ pub async fn gone<K>(api: &Api<K>, name: &str)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let gone = timeout(PATIENCE, await_condition(api.clone(), name, |object: Option<&K>| object.is_none())).await;
-    gone.unwrap_or_else(|_| panic!("gave up waiting for {} {name} to go", K::kind(&()))).expect("it can be watched");
+    let gone = timeout(
+        PATIENCE,
+        await_condition(api.clone(), name, |object: Option<&K>| object.is_none()),
+    )
+    .await;
+    gone.unwrap_or_else(|_| panic!("gave up waiting for {} {name} to go", K::kind(&())))
+        .expect("it can be watched");
 }
 
 /// For what no watch tells: asks again and again.
@@ -223,16 +259,26 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
             }
         }
     };
-    timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("gave up waiting for {what}"))
+    timeout(PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("gave up waiting for {what}"))
 }
 
 /// Status, reason and message of a model's condition `Ready`.
 pub fn ready(model: &ModelDeployment) -> (String, String, String) {
-    let conditions = model.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    let conditions = model
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Ready");
     // What an older specification was told is not about this one.
     let ready = ready.filter(|ready| ready.observed_generation == model.metadata.generation);
-    ready.map_or_else(Default::default, |ready| (ready.status.clone(), ready.reason.clone(), ready.message.clone()))
+    ready.map_or_else(Default::default, |ready| {
+        (ready.status.clone(), ready.reason.clone(), ready.message.clone())
+    })
 }
 
 /// The digest that serves.
@@ -243,13 +289,19 @@ pub fn serving(model: &ModelDeployment) -> Option<String> {
 /// The reason and the digest of what was asked for and does not serve.
 pub fn candidate(model: &ModelDeployment) -> Option<(String, Option<String>)> {
     let candidate = model.status.as_ref()?.candidate.as_ref()?;
-    Some((candidate.reason.clone(), candidate.digest.map(|digest| digest.to_string())))
+    Some((
+        candidate.reason.clone(),
+        candidate.digest.map(|digest| digest.to_string()),
+    ))
 }
 
 /// Whether a pod is ready and not about to go.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     ready && pod.metadata.deletion_timestamp.is_none()
 }
 

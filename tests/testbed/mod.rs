@@ -198,7 +198,10 @@ impl Server {
     /// # Errors
     /// One sentence with the remedy; what the script itself has to say is on standard error.
     pub fn node(name: &str) -> Result<Self, String> {
-        let remedy = format!("see what it says above; `{} down {name}` removes what is left of it", script("node").display());
+        let remedy = format!(
+            "see what it says above; `{} down {name}` removes what is left of it",
+            script("node").display()
+        );
         Self::hold("node", Command::new(script("node")).args(["run", name]), &remedy)
     }
 

@@ -7,10 +7,10 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, KeyToPath,
-            LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-            SeccompProfile, SecretVolumeSource, SecurityContext, Service, ServiceAccount, ServicePort, ServiceSpec,
-            TCPSocketAction, Volume, VolumeMount,
+            Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, KeyToPath, Lifecycle,
+            LifecycleHandler, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Service, ServiceAccount,
+            ServicePort, ServiceSpec, SleepAction, TCPSocketAction, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -39,6 +39,9 @@ const CREDENTIALS_DIR: &str = "/credentials";
 const PORT_NAME: &str = "http";
 /// The user of the pods: nobody's, so that an image that would run as root does not.
 const USER: i64 = 65532;
+/// How long a server that is about to go still serves. The nodes learn of its going and take it out of the Service at
+/// the same time as it is told: without this, requests that are on their way meet nobody.
+const DRAIN_SECONDS: i64 = 5;
 /// What a volume gets beyond the model's bytes, for the file system's own bookkeeping.
 const VOLUME_SLACK: u64 = 16 << 20;
 
@@ -179,6 +182,14 @@ fn server(server: &Server, mount_path: Option<&str>) -> Container {
             ..ContainerPort::default()
         }]),
         readiness_probe: Some(readiness(server.protocol)),
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                // The kubelet's own: an image need not have a program that sleeps.
+                sleep: Some(SleepAction { seconds: DRAIN_SECONDS }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
         resources: server.resources.clone(),
         security_context: Some(restricted()),
         volume_mounts: Some(vec![
