@@ -23,7 +23,7 @@ pub(super) const INTERRUPTED: u8 = 128 + 2;
 /// A progress bar that appears when there is something to wait for.
 pub(super) struct Bar {
     /// Absent where nobody would see it.
-    bar: Option<ProgressBar>,
+    drawn: Option<ProgressBar>,
     started: Instant,
     shown: AtomicBool,
     interrupts: Arc<AtomicU8>,
@@ -33,7 +33,7 @@ impl Bar {
     pub(super) fn new() -> Self {
         let watched = std::io::stderr().is_terminal() && !screen::is_dumb();
         Self {
-            bar: watched.then(hidden),
+            drawn: watched.then(hidden),
             started: Instant::now(),
             shown: AtomicBool::new(false),
             interrupts: Arc::default(),
@@ -42,7 +42,7 @@ impl Bar {
 
     /// Removes the bar, and says whether Ctrl-C was pressed while it was there.
     pub(super) fn finish(self) -> bool {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.drawn {
             bar.finish_and_clear();
         }
         self.cancelled()
@@ -67,13 +67,13 @@ fn hidden() -> ProgressBar {
 
 impl Progress for Bar {
     fn begin(&self, _: usize, bytes: u64) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &self.drawn {
             bar.set_length(bytes);
         }
     }
 
     fn advance(&self, bytes: u64) {
-        let Some(bar) = &self.bar else { return };
+        let Some(bar) = &self.drawn else { return };
         bar.inc(bytes);
         if !self.shown.load(Ordering::Relaxed)
             && self.started.elapsed() > PATIENCE

@@ -170,7 +170,7 @@ mod tests {
         let ignored = [RelPath::parse("notes").unwrap()];
         let table = Report::new("digits", &ignored, &verified()).table(Screen::default());
         let mut expected = "Verdict  Verified\nModel    digits\n".to_owned();
-        let _ = write!(expected, "Digest   sha256:{}\n", "01".repeat(32));
+        let _ = writeln!(expected, "Digest   sha256:{}", "01".repeat(32));
         let _ = write!(
             expected,
             "Signer   release\nKey      sha256:{}\n",
