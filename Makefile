@@ -51,7 +51,9 @@ test-unit: ## Tests that need nothing but Rust
 test-api: ## Tests against a real API server and a real registry, no root
 	@build/require linux rust go python cc
 	@build/phase api-tools tests/testbed/tools $(api_tools)
-	@build/phase api cargo test --locked $(addprefix --test ,$(api_tests))
+	@build/phase testbed tests/testbed/selftest
+	@# More threads than cores, for these tests wait more than they compute.
+	@RUST_TEST_THREADS=8 build/phase api cargo test --locked $(addprefix --test ,$(api_tests))
 
 .PHONY: test-cluster
 test-cluster: ## Tests on a real node: pods, Services, images (needs root)

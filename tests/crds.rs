@@ -285,11 +285,14 @@ async fn a_model_is_shown_with_what_serves_and_what_does_not() {
     let identity = json!({"key": "bank-keys/2026-q3", "fingerprint": SERVING});
     let status = json!({"status": {
         "serving": {
-            "digest": SERVING, "reference": "registry.example/digits:1", "since": "2026-01-01T00:00:00Z",
+            "digest": SERVING, "version": "1@8d5a16cf2883", "reference": "registry.example/digits:1", "since": "2026-01-01T00:00:00Z",
             "size": 604_211, "files": 3, "verification": "digits-8c1f",
-            "signers": [{"name": "release", "identity": identity}],
+            "signers": [{"name": "release", "identity": identity}], "signedBy": "release, audit",
         },
-        "candidate": {"digest": CANDIDATE, "reference": "registry.example/digits:1", "reason": "DigestMismatch"},
+        "candidate": {
+            "digest": CANDIDATE, "version": "1@e240e882bd0a", "reference": "registry.example/digits:1",
+            "reason": "DigestMismatch",
+        },
         "conditions": [{
             "type": "Ready", "status": "False", "reason": "DigestMismatch", "message": "model.onnx differs",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
@@ -304,10 +307,11 @@ async fn a_model_is_shown_with_what_serves_and_what_does_not() {
     for (column, cell) in [
         ("Name", "digits"),
         ("Ready", "False"),
-        ("Serving", SERVING),
-        ("Candidate", CANDIDATE),
-        ("Signer", "release"),
+        ("Serving", "1@8d5a16cf2883"),
+        ("Candidate", "1@e240e882bd0a"),
+        ("Signer", "release, audit"),
         ("Reason", "DigestMismatch"),
+        ("Digest", SERVING),
         ("Message", "model.onnx differs"),
     ] {
         assert_eq!(row[column], json!(cell), "{column}: {row:?}");

@@ -11,7 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use probity::evidence::{Class, Reason};
+use probity::{
+    api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, TrustRoot},
+    evidence::{Class, Reason},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 const TOP: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -37,6 +42,26 @@ fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
     walk(Path::new(TOP), &mut found);
     found
+}
+
+/// The manifests in a document's blocks of YAML.
+fn manifests(text: &str) -> Vec<Value> {
+    let blocks = text
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    blocks
+        .flat_map(|block| serde_saphyr::from_multiple::<Value>(block).unwrap())
+        .collect()
+}
+
+/// The fields of a manifest that its kind does not have, or why it cannot be read at all.
+fn unknown_fields<K: DeserializeOwned>(manifest: Value) -> Vec<String> {
+    let mut unknown = Vec::new();
+    match serde_ignored::deserialize::<_, _, K>(manifest, |path| unknown.push(path.to_string())) {
+        Ok(_) => unknown,
+        Err(error) => vec![error.to_string()],
+    }
 }
 
 /// The targets of `[text](target)` that are files of ours.
@@ -78,11 +103,18 @@ fn every_reason_is_explained_once_under_its_class() {
 
 #[test]
 fn nothing_is_explained_that_is_not_there() {
-    for line in operations()
-        .lines()
-        .filter(|line| line.starts_with("| `") && line.matches('|').count() == 4)
+    let text = operations();
+    let of_a_class = text.split("\n#").filter(|section| {
+        section
+            .lines()
+            .next()
+            .is_some_and(|heading| heading.contains("(exit code "))
+    });
+    for row in of_a_class
+        .flat_map(str::lines)
+        .filter(|line| line.starts_with("| `"))
     {
-        let code = line.split('`').nth(1).unwrap();
+        let code = row.split('`').nth(1).unwrap();
         assert!(
             Reason::ALL.iter().any(|reason| reason.as_str() == code),
             "`{code}` is no reason"
@@ -97,6 +129,27 @@ fn every_exit_code_is_in_the_table_of_exit_codes() {
         let again = if class == Class::Transient { "yes" } else { "no" };
         let row = format!("| {} | {class:?} | {again} |", class.exit_code());
         assert!(text.contains(&row), "docs/operations.md lacks `{row}`");
+    }
+}
+
+#[test]
+fn every_manifest_in_the_readme_can_be_read() {
+    let manifests = manifests(&fs::read_to_string(format!("{TOP}/README.md")).unwrap());
+    assert_eq!(manifests.len(), 3);
+    for manifest in manifests {
+        let Value::Object(mut manifest) = manifest else {
+            panic!("no object: {manifest}")
+        };
+        assert_eq!(manifest.remove("apiVersion").unwrap(), "probity.dev/v1alpha1");
+        let kind = manifest.remove("kind").unwrap();
+        let (kind, manifest) = (kind.as_str().unwrap(), Value::Object(manifest));
+        let unknown = match kind {
+            "ModelDeployment" => unknown_fields::<ModelDeployment>(manifest),
+            "ClusterDeploymentPolicy" => unknown_fields::<ClusterDeploymentPolicy>(manifest),
+            "TrustRoot" => unknown_fields::<TrustRoot>(manifest),
+            other => panic!("no kind {other}"),
+        };
+        assert!(unknown.is_empty(), "{kind}: {unknown:?}");
     }
 }
 

@@ -10,8 +10,11 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use self::folder::{Folder, failure};
-use super::oci::{Client, Manifest, ModelContent, ModelFile, RegistryError};
-use crate::evidence::{Digest, Reason, Reference};
+use super::{
+    oci::{Client, Manifest, ModelContent, ModelFile, RegistryError},
+    signature::{RelPath, printable},
+};
+use crate::evidence::{Digest, Failure, Reason, Reference};
 
 /// How a fetch goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +32,12 @@ pub struct FetchOptions {
 
 impl Default for FetchOptions {
     fn default() -> Self {
-        Self { max_bytes: None, parallel: 3, attempts: 6, pause: Duration::from_millis(500) }
+        Self {
+            max_bytes: None,
+            parallel: 3,
+            attempts: 6,
+            pause: Duration::from_millis(500),
+        }
     }
 }
 
@@ -96,14 +104,20 @@ pub async fn fetch(
     progress: &dyn FetchProgress,
 ) -> Result<Fetched, RegistryError> {
     let verified = patiently(options, progress, || async {
-        client.manifest(reference).await.map_err(|error| Interrupted { error, lost: 0 })
+        client
+            .manifest(reference)
+            .await
+            .map_err(|error| Interrupted { error, lost: 0 })
     })
     .await?;
     let content = ModelContent::read(&Manifest::read(&verified)?)?;
     if let Some(most) = options.max_bytes.filter(|most| content.size > *most) {
         return Err(RegistryError::new(
             Reason::LimitExceeded,
-            format!("{reference} has {} bytes and at most {most} are fetched: raise --max-bytes", content.size),
+            format!(
+                "{reference} has {} bytes and at most {most} are fetched: raise --max-bytes",
+                content.size
+            ),
         ));
     }
     let paths: Vec<_> = content.files.iter().map(|file| &file.path).collect();
@@ -120,7 +134,13 @@ pub async fn fetch(
         ));
     }
     progress.begin(content.files.len(), content.size);
-    let job = Job { client, reference, folder: &folder, options, progress };
+    let job = Job {
+        client,
+        reference,
+        folder: &folder,
+        options,
+        progress,
+    };
     // The largest first, so that none of them is still under way when all others are done.
     let mut files: Vec<(usize, &ModelFile)> = content.files.iter().enumerate().collect();
     files.sort_by_key(|(_, file)| std::cmp::Reverse(file.size));
@@ -129,7 +149,11 @@ pub async fn fetch(
         .try_collect::<()>()
         .await?;
     folder.seal(&paths)?;
-    Ok(Fetched { digest: verified.digest(), files: content.files.len(), size: content.size })
+    Ok(Fetched {
+        digest: verified.digest(),
+        files: content.files.len(),
+        size: content.size,
+    })
 }
 
 struct Job<'a> {
@@ -146,14 +170,23 @@ impl Job<'_> {
             let mut received = 0;
             self.attempt(number, file, &mut received)
                 .await
-                .map_err(|error| Interrupted { error, lost: received })
+                .map_err(|error| Interrupted {
+                    error,
+                    lost: received,
+                })
         })
-        .await?;
+        .await
+        .map_err(|error| about(&file.path, error))?;
         self.progress.complete(file.path.as_str());
         Ok(())
     }
 
-    async fn attempt(&self, number: usize, file: &ModelFile, received: &mut u64) -> Result<(), RegistryError> {
+    async fn attempt(
+        &self,
+        number: usize,
+        file: &ModelFile,
+        received: &mut u64,
+    ) -> Result<(), RegistryError> {
         let mut blob = self.client.blob(self.reference, file.digest, file.size).await?;
         let io = |error: std::io::Error| failure("write", file.path.as_str(), &error);
         let staged = tokio::fs::File::from_std(self.folder.stage(number)?);
@@ -168,6 +201,15 @@ impl Job<'_> {
         let staged = out.into_inner().into_std().await;
         Ok(self.folder.publish(number, &staged, &file.path)?)
     }
+}
+
+/// A registry knows digests; people know files.
+fn about(path: &RelPath, mut error: RegistryError) -> RegistryError {
+    error.failure = Failure::new(
+        error.failure.reason,
+        format!("`{}`: {}", printable(path.as_str(), 120), error.failure.message),
+    );
+    error
 }
 
 /// A failed attempt, and how many bytes of it were counted.
@@ -196,7 +238,10 @@ async fn patiently<T, F: Future<Output = Result<T, Interrupted>>>(
         tokio::time::sleep(wait).await;
         pause = pause.saturating_mul(2);
     }
-    Err(RegistryError::new(Reason::Internal, "a fetch ended without an outcome: please report it"))
+    Err(RegistryError::new(
+        Reason::Internal,
+        "a fetch ended without an outcome: please report it",
+    ))
 }
 
 /// Between a half and one and a half of a pause, so that many that failed together do not come back together.
@@ -224,11 +269,17 @@ mod tests {
     #[test_case(Reason::RegistryDenied => 1; "nor a refusal")]
     #[test_case(Reason::Io => 1; "nor a full disk")]
     async fn attempts(reason: Reason) -> u32 {
-        let options = FetchOptions { attempts: 3, ..FetchOptions::default() };
+        let options = FetchOptions {
+            attempts: 3,
+            ..FetchOptions::default()
+        };
         let count = AtomicU32::new(0);
         let outcome: Result<(), _> = patiently(&options, &Unwatched, || async {
             count.fetch_add(1, Ordering::Relaxed);
-            Err(Interrupted { error: RegistryError::new(reason, "x: y"), lost: 0 })
+            Err(Interrupted {
+                error: RegistryError::new(reason, "x: y"),
+                lost: 0,
+            })
         })
         .await;
         assert_eq!(outcome.unwrap_err().failure.reason, reason);
@@ -237,7 +288,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waits_as_long_as_the_registry_asks() {
-        let options = FetchOptions { attempts: 2, ..FetchOptions::default() };
+        let options = FetchOptions {
+            attempts: 2,
+            ..FetchOptions::default()
+        };
         let started = tokio::time::Instant::now();
         let outcome: Result<(), _> = patiently(&options, &Unwatched, || async {
             let mut error = RegistryError::new(Reason::RateLimited, "x: y");
@@ -253,7 +307,10 @@ mod tests {
     fn jitter_stays_around_the_pause() {
         for _ in 0..1000 {
             let pause = jittered(Duration::from_secs(2));
-            assert!(pause >= Duration::from_secs(1) && pause <= Duration::from_secs(3), "{pause:?}");
+            assert!(
+                pause >= Duration::from_secs(1) && pause <= Duration::from_secs(3),
+                "{pause:?}"
+            );
         }
     }
 }

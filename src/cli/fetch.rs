@@ -34,7 +34,9 @@ use crate::{
 /// that is not read · 10 a host that is not allowed · 60 the registry, the credentials or the disk: trying again may
 /// help · 70 a defect.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  probity fetch --dir ./digits \\\n    --reference registry.example/models/digits@sha256:…")]
+#[command(
+    after_help = "Example:\n  probity fetch --dir ./digits \\\n    --reference registry.example/models/digits@sha256:…"
+)]
 pub struct Args {
     /// What to bring, by digest.
     #[arg(long, value_name = "HOST/REPO@sha256:…")]
@@ -83,7 +85,10 @@ impl Args {
                 ExitCode::from(failure.reason.class().exit_code())
             }
             End::Stopped(number) => {
-                let _ = writeln!(stderr, "probity fetch: stopped by a signal; run it again to begin anew");
+                let _ = writeln!(
+                    stderr,
+                    "probity fetch: stopped by a signal; run it again to begin anew"
+                );
                 ExitCode::from(128 + number)
             }
         }
@@ -94,7 +99,10 @@ impl Args {
         if self.reference.digest().is_none() {
             return Err(Failure::new(
                 Reason::MalformedReference,
-                format!("{} is not pinned: add the digest to fetch, @sha256:…", self.reference),
+                format!(
+                    "{} is not pinned: add the digest to fetch, @sha256:…",
+                    self.reference
+                ),
             ));
         }
         let client = Client::new(self.hosts.policy(), Timeouts::default())?.with_credentials(credentials);
@@ -111,10 +119,15 @@ impl Args {
 
     async fn watch(&self, client: &Client) -> Result<End, Failure> {
         let listen = |kind| {
-            signal(kind).map_err(|error| Failure::new(Reason::Internal, format!("cannot hear signals: {error}")))
+            signal(kind)
+                .map_err(|error| Failure::new(Reason::Internal, format!("cannot hear signals: {error}")))
         };
-        let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        let options = FetchOptions { max_bytes: self.max_bytes, ..FetchOptions::default() };
+        let (mut terminate, mut interrupt) =
+            (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        let options = FetchOptions {
+            max_bytes: self.max_bytes,
+            ..FetchOptions::default()
+        };
         let lines = Lines::default();
         let mut tick = tokio::time::interval(LINE_EVERY);
         let work = fetch(client, &self.reference, &self.dir, &options, &lines);
@@ -139,11 +152,19 @@ const MAX_LINE: usize = 1024;
 /// Leaves the failure where the kubelet looks for it. Nothing is created: outside a pod there is no such file.
 fn leave(path: &Path, failure: &Failure) {
     let line = line(failure);
-    let written = OpenOptions::new().write(true).truncate(true).open(path).and_then(|mut file| file.write_all(line.as_bytes()));
+    let written = OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(line.as_bytes()));
     if let Err(error) = written
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        let _ = writeln!(std::io::stderr(), "probity fetch: cannot write {} ({error})", path.display());
+        let _ = writeln!(
+            std::io::stderr(),
+            "probity fetch: cannot write {} ({error})",
+            path.display()
+        );
     }
 }
 
@@ -156,13 +177,20 @@ fn line(failure: &Failure) -> String {
     }
     let mut message = failure.message.as_str();
     loop {
-        let line = serde_json::to_string(&Line { reason: failure.reason, message }).unwrap_or_default();
+        let line = serde_json::to_string(&Line {
+            reason: failure.reason,
+            message,
+        })
+        .unwrap_or_default();
         if line.len() <= MAX_LINE || message.is_empty() {
             return line;
         }
         // One byte becomes six at most, so that a sixth of the excess is never too much to cut.
-        let keep = message.len() - ((line.len() - MAX_LINE).div_ceil(6)).min(message.len());
-        message = &message[..message.floor_char_boundary(keep)];
+        let mut keep = message.len().saturating_sub((line.len() - MAX_LINE).div_ceil(6));
+        while !message.is_char_boundary(keep) {
+            keep -= 1;
+        }
+        message = &message[..keep];
     }
 }
 
@@ -215,7 +243,9 @@ impl State {
     }
 
     fn percent(&self) -> u64 {
-        u64::try_from(u128::from(self.received) * 100 / u128::from(self.bytes.max(1))).unwrap_or(100).min(100)
+        u64::try_from(u128::from(self.received) * 100 / u128::from(self.bytes.max(1)))
+            .unwrap_or(100)
+            .min(100)
     }
 }
 
@@ -244,7 +274,11 @@ impl FetchProgress for Lines {
         let mut state = self.lock();
         state.received = state.received.saturating_sub(lost);
         state.tenth = state.percent() / 10;
-        let _ = writeln!(std::io::stderr(), "probity fetch: {error} (in {:.1} s)", pause.as_secs_f64());
+        let _ = writeln!(
+            std::io::stderr(),
+            "probity fetch: {error} (in {:.1} s)",
+            pause.as_secs_f64()
+        );
     }
 }
 
@@ -268,6 +302,7 @@ fn size(bytes: u64) -> String {
 const _: () = assert!(Class::Integrity.exit_code() == 20 && Class::Transient.exit_code() == 60);
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the names are the test's own")]
 mod tests {
     use test_case::test_case;
 
@@ -292,9 +327,16 @@ mod tests {
         let failure = Failure::new(Reason::NotFound, "x: y");
         leave(&path, &failure);
         assert!(!path.exists());
-        std::fs::write(&path, "what was there before, which is longer than a short line of JSON would be by itself").unwrap();
+        std::fs::write(
+            &path,
+            "what was there before, which is longer than a short line of JSON would be by itself",
+        )
+        .unwrap();
         leave(&path, &failure);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), r#"{"reason":"NotFound","message":"x: y"}"#);
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            r#"{"reason":"NotFound","message":"x: y"}"#
+        );
     }
 
     #[test_case(0 => "0 B")]

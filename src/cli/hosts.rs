@@ -23,7 +23,8 @@ impl HostArgs {
         HostPolicy {
             plain_http: self.plain_http.iter().cloned().collect(),
             extra: self.allow_host.iter().cloned().collect(),
-            registries: (!self.allow_registry.is_empty()).then(|| self.allow_registry.iter().cloned().collect()),
+            registries: (!self.allow_registry.is_empty())
+                .then(|| self.allow_registry.iter().cloned().collect()),
         }
     }
 }

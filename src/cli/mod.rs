@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 //! Here only parsing and dispatch; what a subcommand does is in the layers below.
 
+pub mod check;
 pub mod completions;
 pub mod crds;
 pub mod credentials;
@@ -23,7 +24,8 @@ use crate::evidence::Class;
     propagate_version = true,
     arg_required_else_help = true,
     after_help = "`probity help COMMAND` tells more, with examples, as in:
-  probity verify ./digits --key release.pub"
+  probity verify ./digits --key release.pub
+  probity check -f manifests/ --policy policy.yaml"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -33,6 +35,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Operator(operator::Args),
+    Check(check::Args),
     Crds(crds::Args),
     Fetch(fetch::Args),
     Verify(verify::Args),
@@ -44,6 +47,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Operator(args) => args.run(),
+            Command::Check(args) => args.run(),
             Command::Crds(args) => args.run(),
             Command::Fetch(args) => args.run(),
             Command::Verify(args) => args.run(),

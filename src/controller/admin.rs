@@ -39,10 +39,13 @@ pub(super) async fn serve(
 
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     if admin.world.is_ready() {
-        (StatusCode::OK, "ok")
+        (StatusCode::OK, "ok".to_owned())
     } else {
-        let missing = "not ready: policies, trust roots and namespaces are not read yet (are the CRDs installed?)";
-        (StatusCode::SERVICE_UNAVAILABLE, missing)
+        let missing = admin.world.missing().join(", ");
+        let message = format!(
+            "not ready: {missing} cannot be read yet (are the CRDs installed, and may the operator list and watch them?)"
+        );
+        (StatusCode::SERVICE_UNAVAILABLE, message)
     }
 }
 

@@ -1,6 +1,11 @@
 //! The reconcilers, one folder a kind: gather → evaluate → plan → apply → status, the same words in each.
 //! They write only through [`crate::cluster`]; what decides takes no client.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
+
 mod admin;
 pub mod artifact_verification;
 pub mod condition;
@@ -13,16 +18,21 @@ pub mod source;
 pub mod trust_root;
 pub mod world;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, Resource,
     core::ObjectMeta,
     runtime::{
-        controller::{Action, Config},
+        controller::{self, Action, Config},
         events::{Event, EventType, Recorder, Reporter},
+        reflector::ObjectRef,
     },
 };
 
@@ -33,11 +43,10 @@ use crate::{
 };
 
 pub use self::run::{StartError, run};
-use self::{metrics::Metrics, retry::Retry, world::WorldView};
+use self::{metrics::Metrics, model_deployment::Looks, retry::Retry, world::WorldView};
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
 pub struct Context {
-    #[expect(clippy::disallowed_types, reason = "reconcilers are the edge: they gather with it and hand it to cluster")]
     client: Client,
     applier: Applier,
     recorder: Recorder,
@@ -46,6 +55,7 @@ pub struct Context {
     world: WorldView,
     metrics: Arc<Metrics>,
     retry: Retry,
+    looks: Arc<Looks>,
 }
 
 /// What the operator was told when it started.
@@ -61,7 +71,6 @@ pub struct Settings {
 
 impl Context {
     /// Puts together what the reconcilers share.
-    #[expect(clippy::disallowed_types, reason = "the client comes in here, once")]
     pub fn new(
         client: Client,
         settings: Settings,
@@ -69,11 +78,15 @@ impl Context {
         world: WorldView,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let reporter = Reporter { controller: "probity.dev/operator".into(), instance: None };
+        let reporter = Reporter {
+            controller: "probity.dev/operator".into(),
+            instance: None,
+        };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             applier: Applier::default(),
             retry: Retry::default(),
+            looks: Arc::default(),
             client,
             settings,
             registry,
@@ -89,11 +102,20 @@ impl Context {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place where the operator looks at the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the operator looks at the clock"
+    )]
     #[expect(clippy::unused_self, reason = "reads as: the time in this context")]
     fn now(&self) -> Timestamp {
         // Kubernetes keeps whole seconds; a finer one would differ from what is read back, and be written again.
         Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// A reconciliation was carried out: should a later one fail, its pauses start over.
+    fn succeeded<K: Resource<DynamicType = ()>>(&self, object: &K) {
+        self.retry.forget(&error_key(object));
+        self.metrics.succeeded(&K::kind(&()));
     }
 
     fn controller_config(&self) -> Config {
@@ -103,10 +125,15 @@ impl Context {
     /// A client for the registry with the pull secret's credentials, if one is named. The secret is read each time: watching
     /// would need rights over every secret.
     async fn registry(&self, namespace: &str, pull_secret: Option<&str>) -> Result<oci::Client, Failure> {
-        let Some(name) = pull_secret else { return Ok(self.registry.clone()) };
+        let Some(name) = pull_secret else {
+            return Ok(self.registry.clone());
+        };
         let secrets: Api<Secret> = self.api(namespace);
         let secret = secrets.get_opt(name).await.map_err(|error| {
-            Failure::new(Reason::CredentialsMissing, format!("cannot read the pull secret {name}: {error}"))
+            Failure::new(
+                Reason::CredentialsMissing,
+                format!("cannot read the pull secret {name}: {error}"),
+            )
         })?;
         let secret = secret.ok_or_else(|| {
             let message = format!("there is no Secret {name} in namespace {namespace}: create it with `kubectl create secret docker-registry {name} …`");
@@ -117,9 +144,13 @@ impl Context {
 
     async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
         let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            type_: if note.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
             reason: note.reason,
-            note: Some(note.message),
+            note: Some(short_note(note.message)),
             action: note.action.into(),
             secondary: None,
         };
@@ -127,6 +158,15 @@ impl Context {
             tracing::warn!(%error, object = object.meta().name, "cannot publish an event");
         }
     }
+}
+
+/// The longest start of a sentence that the API server takes as a note of an Event.
+fn short_note(mut message: String) -> String {
+    let end = (0..=message.len().min(1024))
+        .rev()
+        .find(|end| message.is_char_boundary(*end));
+    message.truncate(end.unwrap_or(0));
+    message
 }
 
 /// The credentials in a pull secret.
@@ -201,6 +241,10 @@ impl Error {
 }
 
 /// When to try again after an error: conflicts soon, the rest with growing pauses.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that a controller wants"
+)]
 fn error_policy<K>(object: Arc<K>, error: &Error, context: Arc<Context>) -> Action
 where
     K: Resource<DynamicType = ()>,
@@ -214,11 +258,38 @@ where
         }
         "gone" => Action::await_change(),
         _ => {
-            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            let cause = std::error::Error::source(error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
             tracing::warn!(kind = %K::kind(&()), object = %name(object.meta()), category, %error, cause, "reconciling failed");
-            Action::requeue(context.retry.failed(&format!("error/{}", object.uid().unwrap_or_default()), None))
+            Action::requeue(context.retry.failed(&error_key(&*object), None))
         }
     }
+}
+
+/// Where the pauses after errors of one object are kept; what could not be read of an artifact has pauses of its own.
+fn error_key<K: Resource>(object: &K) -> String {
+    format!("error/{}", object.meta().uid.as_deref().unwrap_or_default())
+}
+
+/// Says what a controller met beside its reconcilers' errors: a watch that is refused or broken stops nothing, and would
+/// otherwise stop in silence what depends on it.
+fn observe<K, Q>(result: Result<(ObjectRef<K>, Action), controller::Error<Error, Q>>) -> Ready<()>
+where
+    K: Resource<DynamicType = ()>,
+    Q: std::error::Error + 'static,
+{
+    match result {
+        // Errors of reconcilers are told by the error policy; an object that is gone is no error.
+        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+        Err(error) => {
+            let cause = std::error::Error::source(&error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            tracing::warn!(kind = %K::kind(&()), %error, cause, "a watch failed; trying again");
+        }
+    }
+    ready(())
 }
 
 fn name(meta: &ObjectMeta) -> String {
@@ -226,5 +297,17 @@ fn name(meta: &ObjectMeta) -> String {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         (None, Some(name)) => name.clone(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_cut_between_characters() {
+        assert_eq!(short_note("short".into()), "short");
+        assert_eq!(short_note("a".repeat(2000)).len(), 1024);
+        assert_eq!(short_note("…".repeat(1000)).len(), 1023);
     }
 }

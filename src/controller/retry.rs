@@ -43,6 +43,13 @@ impl Retry {
         self.set(key, 0, pause);
     }
 
+    /// The key is well again: nothing is remembered of it.
+    pub(super) fn forget(&self, key: &str) {
+        if let Ok(mut entries) = self.entries.lock() {
+            entries.remove(key);
+        }
+    }
+
     /// What is left of the key's pause.
     pub(super) fn left(&self, key: &str) -> Option<Duration> {
         let left = self.entry(key)?.until.saturating_duration_since(Instant::now());
@@ -59,7 +66,13 @@ impl Retry {
             if entries.len() == entries.capacity() {
                 entries.retain(|_, entry| now.saturating_duration_since(entry.until) < FORGOTTEN);
             }
-            entries.insert(key.to_owned(), Entry { tries, until: now + pause });
+            entries.insert(
+                key.to_owned(),
+                Entry {
+                    tries,
+                    until: now + pause,
+                },
+            );
         }
     }
 }
@@ -72,18 +85,27 @@ mod tests {
     fn pauses_grow_to_a_bound_and_start_over() {
         let retry = Retry::default();
         let pauses: Vec<_> = (0..20).map(|_| retry.failed("a", None)).collect();
-        assert!(pauses[0] <= Duration::from_millis(1250) && pauses[4] >= Duration::from_secs(12), "{pauses:?}");
+        assert!(
+            pauses[0] <= Duration::from_millis(1250) && pauses[4] >= Duration::from_secs(12),
+            "{pauses:?}"
+        );
         assert!(pauses.iter().all(|pause| *pause <= LONGEST + LONGEST / 4));
         retry.succeeded("a", Duration::ZERO);
         assert_eq!(retry.left("a"), None);
         assert!(retry.failed("a", None) <= Duration::from_millis(1250));
         assert!(retry.left("a").is_some() && retry.left("b").is_none());
+        retry.failed("a", None);
+        retry.forget("a");
+        assert!(retry.failed("a", None) <= Duration::from_millis(1250));
     }
 
     #[test]
     fn a_pause_the_registry_asks_for_is_kept_but_bounded() {
         let retry = Retry::default();
-        assert_eq!(retry.failed("a", Some(Duration::from_secs(30))), Duration::from_secs(30));
+        assert_eq!(
+            retry.failed("a", Some(Duration::from_secs(30))),
+            Duration::from_secs(30)
+        );
         assert!(retry.failed("a", Some(Duration::from_secs(999_999))) <= LONGEST);
     }
 }

@@ -1,7 +1,12 @@
 //! Keeps the plain data that decisions rest on: policies compiled against trust roots, and the labels of namespaces.
 //! It watches and rebuilds; it never decides, and a decision always sees one consistent snapshot.
 
-use std::{collections::BTreeMap, sync::Arc};
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Namespace;
@@ -17,11 +22,14 @@ use kube::{
 use tokio::sync::watch;
 
 use crate::{
-    api::v1alpha1::{ClusterDeploymentPolicy, TrustRoot},
+    api::{
+        GOVERNED_LABEL,
+        v1alpha1::{ClusterDeploymentPolicy, TrustRoot},
+    },
     artifact::signature::PublicKey,
     evidence::{Effect, Reason},
     policy::{
-        NamespaceSelector, Problem, Rules, World, compile,
+        NamespaceSelector, Problem, Rules, World, compile, selecting,
         trust::{self, Keys, TrustRoots},
     },
 };
@@ -29,18 +37,45 @@ use crate::{
 /// The current snapshot, and word of each new one.
 #[derive(Debug, Clone)]
 pub struct WorldView {
-    receiver: watch::Receiver<Option<Arc<World>>>,
+    receiver: watch::Receiver<Option<Arc<Edition>>>,
+    missing: watch::Receiver<Vec<&'static str>>,
 }
+
+/// Every item is a look at every model, so many changes in a row make one.
+const BETWEEN_CHANGES: Duration = Duration::from_millis(250);
+
+/// What has to be read before anything can be decided.
+const KINDS: [&str; 3] = ["ClusterDeploymentPolicies", "TrustRoots", "Namespaces"];
 
 impl WorldView {
     /// The newest snapshot; an empty world, in which nothing is admitted, before the first one.
     pub fn current(&self) -> Arc<World> {
-        self.receiver.borrow().clone().unwrap_or_default()
+        self.receiver
+            .borrow()
+            .as_ref()
+            .map(|edition| edition.world.clone())
+            .unwrap_or_default()
+    }
+
+    /// The newest snapshot, and the number under which what it says of this namespace first said so.
+    pub fn about(&self, namespace: &str) -> (Arc<World>, u64) {
+        match self.receiver.borrow().as_ref() {
+            Some(edition) => (
+                edition.world.clone(),
+                edition.epochs.get(namespace).copied().unwrap_or(0),
+            ),
+            None => (Arc::default(), 0),
+        }
     }
 
     /// Whether everything was read at least once.
     pub fn is_ready(&self) -> bool {
         self.receiver.borrow().is_some()
+    }
+
+    /// What was never read, in the words of `kubectl`.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.missing.borrow().clone()
     }
 
     /// Resolves when everything was read at least once.
@@ -49,44 +84,109 @@ impl WorldView {
         let _ = self.receiver.clone().wait_for(Option::is_some).await;
     }
 
-    /// An item for every new snapshot.
-    pub fn changes(&self) -> impl Stream<Item = ()> + Send + Sync + 'static {
+    /// An item when there is a new snapshot: at once for the first of several, and for the last of them.
+    pub fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
         let mut receiver = self.receiver.clone();
         receiver.mark_unchanged();
-        stream::unfold(receiver, async |mut receiver| receiver.changed().await.ok().map(|()| ((), receiver)))
+        stream::unfold((receiver, Duration::ZERO), async |(mut receiver, pause)| {
+            tokio::time::sleep(pause).await;
+            receiver
+                .changed()
+                .await
+                .ok()
+                .map(|()| ((), (receiver, BETWEEN_CHANGES)))
+        })
+    }
+}
+
+/// A snapshot, and for each governed namespace since which edition it says the same of it.
+#[derive(Debug)]
+struct Edition {
+    number: u64,
+    world: Arc<World>,
+    epochs: BTreeMap<String, u64>,
+}
+
+impl Edition {
+    fn after(old: Option<&Self>, world: World) -> Self {
+        let number = old.map_or(0, |old| old.number) + 1;
+        let epochs = world
+            .namespaces
+            .iter()
+            .map(|(name, labels)| {
+                let same = old.filter(|old| {
+                    old.world.namespaces.get(name) == Some(labels)
+                        && selecting(&old.world.rules, labels).eq(selecting(&world.rules, labels))
+                });
+                (
+                    name.clone(),
+                    same.and_then(|old| old.epochs.get(name))
+                        .copied()
+                        .unwrap_or(number),
+                )
+            })
+            .collect();
+        Self {
+            number,
+            world: Arc::new(world),
+            epochs,
+        }
     }
 }
 
 type Guarded<K> = DeserializeGuard<K>;
 
 /// Starts the watches. The future runs them and never ends by itself.
-#[expect(clippy::disallowed_types, reason = "starts the watches")]
 pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Send + 'static) {
     let (sender, receiver) = watch::channel(None);
+    let (missing_sender, missing) = watch::channel(KINDS.to_vec());
     let (policies, policy_changes) = follow::<Guarded<ClusterDeploymentPolicy>>(Api::all(client.clone()), 0);
     let (roots, root_changes) = follow::<Guarded<TrustRoot>>(Api::all(client.clone()), 1);
     let (namespaces, namespace_changes) = follow::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), 2);
     let run = async move {
-        let changes = stream::select_all([policy_changes, root_changes, namespace_changes]).ready_chunks(4096);
+        let changes =
+            stream::select_all([policy_changes, root_changes, namespace_changes]).ready_chunks(4096);
         futures::pin_mut!(changes);
         let mut listed = [false; 3];
         while let Some(batch) = changes.next().await {
             for kind in batch {
                 listed[kind] = true;
             }
-            if listed.iter().all(|listed| *listed) {
-                let world = Arc::new(build(&policies.state(), &roots.state(), &namespaces.state()));
-                sender.send_replace(Some(world));
+            let missing: Vec<_> = KINDS
+                .iter()
+                .zip(listed)
+                .filter(|(_, listed)| !listed)
+                .map(|(kind, _)| *kind)
+                .collect();
+            if missing.is_empty() {
+                let world = build(&policies.state(), &roots.state(), &namespaces.state());
+                // A status that was written, ours most of all, makes no new world.
+                sender.send_if_modified(|current| {
+                    let changed = current
+                        .as_ref()
+                        .is_none_or(|current: &Arc<Edition>| *current.world != world);
+                    if changed {
+                        *current = Some(Arc::new(Edition::after(current.as_deref(), world)));
+                    }
+                    changed
+                });
             }
+            missing_sender.send_replace(missing);
         }
     };
-    (WorldView { receiver }, run)
+    (WorldView { receiver, missing }, run)
 }
 
 /// A store that follows one kind, and the kind's number each time the store is complete and changed.
 fn follow<K>(api: Api<K>, number: usize) -> (Store<K>, stream::BoxStream<'static, usize>)
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let (store, writer) = reflector::store();
     let changes = watcher(api, watcher::Config::default())
@@ -95,7 +195,9 @@ where
         .reflect(writer)
         .filter_map(move |event| async move {
             match event {
-                Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => Some(number),
+                Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {
+                    Some(number)
+                }
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
                 Err(error) => {
                     tracing::warn!(kind = %K::kind(&()), %error, "a watch failed; trying again");
@@ -117,16 +219,21 @@ fn build(
         .filter_map(|root| root.0.as_ref().ok())
         .map(|root| (root.name_any(), read_keys(root)))
         .collect();
+    let mut rules: Vec<_> = policies
+        .iter()
+        .map(|policy| match &policy.0 {
+            Ok(policy) => compile(policy, &keys),
+            Err(invalid) => unreadable(invalid),
+        })
+        .collect();
+    // The store has no order of its own, and another order is no other world.
+    rules.sort_by(|a, b| a.policy.cmp(&b.policy));
     World {
-        rules: policies
-            .iter()
-            .map(|policy| match &policy.0 {
-                Ok(policy) => compile(policy, &keys),
-                Err(invalid) => unreadable(invalid),
-            })
-            .collect(),
+        rules,
+        // The others serve nothing whatever their labels are, and clusters have many.
         namespaces: namespaces
             .iter()
+            .filter(|namespace| namespace.labels().contains_key(GOVERNED_LABEL))
             .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
             .collect(),
     }
@@ -135,15 +242,23 @@ fn build(
 /// What each key of a trust root is, or why it cannot be used.
 pub fn read_keys(root: &TrustRoot) -> Keys {
     trust::read(root, |name, pem| {
-        PublicKey::parse(name, pem).map(|key| key.fingerprint()).map_err(|failure| failure.message)
+        PublicKey::parse(name, pem)
+            .map(|key| key.fingerprint())
+            .map_err(|failure| failure.message)
     })
 }
 
 /// A policy this version cannot read denies in every governed namespace: which it selects is not known.
 fn unreadable(invalid: &InvalidObject) -> Rules {
-    let message = format!("this operator cannot read the policy: {}; correct it, or update the operator", invalid.error);
+    let message = format!(
+        "this operator cannot read the policy: {}; correct it, or update the operator",
+        invalid.error
+    );
     Rules {
-        policy: format!("ClusterDeploymentPolicy/{}", invalid.metadata.name.as_deref().unwrap_or_default()),
+        policy: format!(
+            "ClusterDeploymentPolicy/{}",
+            invalid.metadata.name.as_deref().unwrap_or_default()
+        ),
         uid: invalid.metadata.uid.clone(),
         generation: invalid.metadata.generation,
         namespaces: NamespaceSelector::Broken,
@@ -153,5 +268,74 @@ fn unreadable(invalid: &InvalidObject) -> Rules {
         repositories: None,
         revoked: BTreeMap::new(),
         problems: vec![Problem::new(Reason::PolicyInvalid, "spec", message)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world(namespaces: &[(&str, &str)], revoked: &[(&str, u8)]) -> World {
+        let policy = |namespace: &str, n: u8| {
+            let digest = crate::evidence::Digest::from_bytes([n; 32]);
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "probity.dev/v1alpha1", "kind": "ClusterDeploymentPolicy",
+                "metadata": {"name": namespace},
+                "spec": {
+                    "namespaceSelector": {"matchLabels": {"name": namespace}},
+                    "signers": [{"name": "release", "key": {"trustRoot": "bank", "keys": ["release"]}}],
+                    "model": {"signers": ["release"], "revoked": [{"digest": digest, "reason": "poisoned"}]}
+                }
+            }))
+            .unwrap()
+        };
+        let labels = |name: &str, team: &str| {
+            [(GOVERNED_LABEL, "true"), ("name", name), ("team", team)]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into()
+        };
+        World {
+            rules: revoked
+                .iter()
+                .map(|(namespace, n)| compile(&policy(namespace, *n), &TrustRoots::new()))
+                .collect(),
+            namespaces: namespaces
+                .iter()
+                .map(|(name, team)| ((*name).to_owned(), labels(name, team)))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn only_what_a_new_world_says_of_a_namespace_makes_it_new_there() {
+        let (both, rules) = ([("bank", "a"), ("shop", "a")], [("bank", 1), ("shop", 1)]);
+        let first = Edition::after(None, world(&both, &rules));
+        assert_eq!(first.epochs, [("bank".into(), 1), ("shop".into(), 1)].into());
+        let second = Edition::after(Some(&first), world(&both, &[("bank", 2), ("shop", 1)]));
+        assert_eq!(
+            second.epochs,
+            [("bank".into(), 2), ("shop".into(), 1)].into(),
+            "another policy for bank"
+        );
+        let third = Edition::after(
+            Some(&second),
+            world(&[("bank", "a"), ("shop", "b")], &[("bank", 2), ("shop", 1)]),
+        );
+        assert_eq!(
+            third.epochs,
+            [("bank".into(), 2), ("shop".into(), 3)].into(),
+            "another label of shop"
+        );
+        let fourth = Edition::after(Some(&third), world(&[("shop", "b")], &[("shop", 1)]));
+        assert_eq!(fourth.epochs, [("shop".into(), 3)].into(), "bank is gone");
+        let fifth = Edition::after(
+            Some(&fourth),
+            world(&[("bank", "a"), ("shop", "b")], &[("shop", 1)]),
+        );
+        assert_eq!(
+            fifth.epochs,
+            [("bank".into(), 5), ("shop".into(), 3)].into(),
+            "and back without a policy"
+        );
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, Failure};
 
-/// At most this many differing files are kept in a report; the first ones in the order of their names.
+/// At most this many differing files are kept in a report, in the order of their names; of more, altered ones first.
 pub const MAX_DIFFERENCES: usize = 5;
 
 /// SHA-256 of a public key's DER `SubjectPublicKeyInfo`: the same key material has one fingerprint, however its PEM is written.

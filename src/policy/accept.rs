@@ -1,10 +1,14 @@
 //! Does a `ModelDeployment` make sense by itself, before anything is read or decided?
 //! The same shapes as the schema's own rules, which files that never met an API server have not passed.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
+
 use crate::{
     api::v1alpha1::{ModelDeploymentSpec, OciSource, Server, UpdateMode},
     evidence::{Digest, Reason, Reference},
-    policy::Problem,
+    policy::{Problem, quantity::billionths},
 };
 
 /// The longest name whose derived objects still have valid names.
@@ -69,10 +73,17 @@ fn accept_source(source: &OciSource) -> Result<Reference, Problem> {
             return Err(invalid(field, format!("{seconds} is not between 5 and 86400")));
         }
         if !follow {
-            return Err(invalid(field, "is only for a followed tag: set update to Follow, or leave intervalSeconds out"));
+            return Err(invalid(
+                field,
+                "is only for a followed tag: set update to Follow, or leave intervalSeconds out",
+            ));
         }
     }
-    if source.pull_secret.as_deref().is_some_and(|name| !is_object_name(name)) {
+    if source
+        .pull_secret
+        .as_deref()
+        .is_some_and(|name| !is_object_name(name))
+    {
         let message = "is not the name of a Secret: lower-case letters, digits, dashes and dots";
         return Err(invalid("spec.model.source.oci.pullSecret", message));
     }
@@ -104,10 +115,13 @@ fn accept_mount_path(path: &str) -> Result<(), Problem> {
 /// Folders a server needs to run: to mount over one, or into one, would change the server.
 fn is_of_the_system(path: &str) -> bool {
     const WHOLE: [&str; 13] = [
-        "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys", "/tmp", "/usr",
+        "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys",
+        "/tmp", "/usr",
     ];
-    let within =
-        |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let within = |folder: &str| {
+        path.strip_prefix(folder)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     WHOLE.into_iter().any(within) || within("/var/run") || ["/home", "/root", "/var"].contains(&path)
 }
 
@@ -121,16 +135,58 @@ fn is_object_name(name: &str) -> bool {
         })
 }
 
+fn accept_resources(resources: &ResourceRequirements) -> Result<(), Problem> {
+    let read = |field: &str, amounts: &Option<BTreeMap<String, Quantity>>| {
+        let one = |(name, amount): (&String, &Quantity)| {
+            let field = format!("spec.server.resources.{field}.{name}");
+            let read = billionths(&amount.0);
+            let message = || {
+                format!(
+                    "`{}` is not a quantity: write one such as 500m, 2 or 1.5Gi",
+                    amount.0
+                )
+            };
+            read.map(|amount| (name.clone(), amount))
+                .ok_or_else(|| invalid(&field, message()))
+        };
+        amounts
+            .iter()
+            .flatten()
+            .map(one)
+            .collect::<Result<BTreeMap<_, _>, _>>()
+    };
+    let (limits, requests) = (
+        read("limits", &resources.limits)?,
+        read("requests", &resources.requests)?,
+    );
+    match requests
+        .iter()
+        .find(|(name, request)| limits.get(*name).is_some_and(|limit| limit < *request))
+    {
+        Some((name, _)) => Err(invalid(
+            &format!("spec.server.resources.requests.{name}"),
+            "asks for more than the limit allows: raise the limit or lower the request",
+        )),
+        None => Ok(()),
+    }
+}
+
 fn accept_server(server: &Server) -> Result<(), Problem> {
     let named = |name: &str| {
-        name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'[')
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/[]-".contains(&b))
+        name.bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric() || b == b'[')
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._:/[]-".contains(&b))
             && !name.contains("://")
     };
     let pinned = |(name, digest): (&str, &str)| named(name) && digest.parse::<Digest>().is_ok();
     if !server.image.split_once('@').is_some_and(pinned) {
-        let message =
-            format!("`{}` must be host/repository@sha256:… (a tag can change under a running model)", server.image);
+        let message = format!(
+            "`{}` must be host/repository@sha256:… (a tag can change under a running model)",
+            server.image
+        );
         return Err(invalid("spec.server.image", message));
     }
     if server.port == 0 {
@@ -146,6 +202,9 @@ fn accept_server(server: &Server) -> Result<(), Problem> {
             "spec.server.replicas",
             format!("{replicas} is not between 0 and 1000"),
         ));
+    }
+    if let Some(resources) = &server.resources {
+        accept_resources(resources)?;
     }
     for name in server.env.iter().flat_map(|env| env.keys()) {
         let inner = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
@@ -174,7 +233,7 @@ mod tests {
                 "source": {"oci": {"reference": "registry.example/models/digits:1", "update": "Follow", "intervalSeconds": 60, "pullSecret": "s"}},
                 "mountPath": "/mnt/models",
             },
-            "server": {"image": format!("registry.example/server@{DIGEST}"), "protocol": "HTTP", "port": 8080, "replicas": 1, "env": {"A_1": "b"}},
+            "server": {"image": format!("registry.example/server@{DIGEST}"), "protocol": "HTTP", "port": 8080, "replicas": 1, "env": {"A_1": "b"}, "resources": {"limits": {"cpu": 1, "memory": "1Gi"}, "requests": {"cpu": "1000m"}}},
         });
         if !pointer.is_empty() {
             *spec.pointer_mut(pointer).unwrap() = value;
@@ -200,6 +259,9 @@ mod tests {
     #[test_case("/model/source/oci/pullSecret", json!(""), "spec.model.source.oci.pullSecret", "name of a Secret"; "empty secret")]
     #[test_case("/model/source/oci/pullSecret", json!("Reg_Cred"), "spec.model.source.oci.pullSecret", "name of a Secret"; "no name of a secret")]
     #[test_case("/model/mountPath", json!("/usr/lib/x"), "spec.model.mountPath", "belongs to the system"; "in a system folder")]
+    #[test_case("/server/resources", json!({"limits": {"memory": "lots"}}), "spec.server.resources.limits.memory", "not a quantity"; "no quantity")]
+    #[test_case("/server/resources", json!({"requests": {"memory": "-1Gi"}}), "spec.server.resources.requests.memory", "not a quantity"; "less than nothing")]
+    #[test_case("/server/resources", json!({"limits": {"cpu": 1}, "requests": {"cpu": "1001m"}}), "spec.server.resources.requests.cpu", "raise the limit"; "more than the limit")]
     #[test_case("/server/env", json!({"1A": "b"}), "spec.server.env", "`1A`"; "an environment variable that cannot be")]
     #[test_case("/server/image", json!(format!("https://registry.example/server@{DIGEST}")), "spec.server.image", "@sha256:"; "image with a scheme")]
     #[test_case("/model/mountPath", json!("models"), "spec.model.mountPath", "absolute"; "relative path")]

@@ -77,6 +77,13 @@ fn signers(
 ) -> Vec<SignerRule> {
     let mut definitions: BTreeMap<&str, &SignerDefinition> = BTreeMap::new();
     for definition in &spec.signers {
+        if !is_local_name(&definition.name) {
+            let field = format!("spec.signers[{}].name", definition.name);
+            problems.push(invalid(
+                field,
+                "is no name: lower-case letters, digits, dashes and dots",
+            ));
+        }
         if definitions.insert(&definition.name, definition).is_some() {
             let field = format!("spec.signers[{}]", definition.name);
             problems.push(invalid(field, "two signers have this name: rename one"));
@@ -99,18 +106,26 @@ fn signers(
             ));
             continue;
         }
-        match definitions.get(name.as_str()) {
-            Some(definition) => rules.push(resolve(definition, trust)),
-            None => {
-                let known = definitions.keys().copied().collect::<Vec<_>>().join(", ");
-                let message = format!(
-                    "spec.signers defines no signer {name} (it defines {known}): define it or name another"
-                );
-                problems.push(invalid(field, message));
-            }
+        if let Some(definition) = definitions.get(name.as_str()) {
+            rules.push(resolve(definition, trust));
+        } else {
+            let known = definitions.keys().copied().collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "spec.signers defines no signer {name} (it defines {known}): define it or name another"
+            );
+            problems.push(invalid(field, message));
         }
     }
     rules
+}
+
+/// A name that other fields refer to.
+fn is_local_name(name: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (1..=63).contains(&name.len())
+        && name.bytes().next().is_some_and(word)
+        && name.bytes().last().is_some_and(word)
+        && name.bytes().all(|b| word(b) || b == b'-' || b == b'.')
 }
 
 fn resolve(definition: &SignerDefinition, trust: &TrustRoots) -> SignerRule {
@@ -257,6 +272,7 @@ mod tests {
     #[test_case("/model/signers", json!(["release", "stranger"]), "spec.model.signers[1]", "defines no signer stranger (it defines release, vault)"; "signer that is not defined")]
     #[test_case("/model/signers", json!(["release", "release"]), "spec.model.signers[1]", "named twice"; "signer named twice")]
     #[test_case("/signers/1/name", json!("release"), "spec.signers[release]", "two signers have this name"; "two definitions of one name")]
+    #[test_case("/signers/1/name", json!("Vault Team"), "spec.signers[Vault Team].name", "is no name"; "a signer's name that is none")]
     #[test_case("/model/threshold", json!(0), "spec.model.threshold", "would admit anything"; "threshold of nothing")]
     #[test_case("/model/threshold", json!(3), "spec.model.threshold", "more than the 2 signers"; "threshold too high")]
     #[test_case("/model/signers", json!([]), "spec.model.signers", "name at least one"; "nobody's signature counts")]

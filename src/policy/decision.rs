@@ -78,9 +78,9 @@ fn counted(finding: &Finding) -> Verdict {
     }
 }
 
-/// Which reason people should read first: that content is known to be bad, then that it is not what was signed, then
+/// Which reason people should read first, the smallest number before others: that content is known to be bad, then that it is not what was signed, then
 /// whatever they can change themselves.
-fn severity(reason: Reason) -> u8 {
+pub fn severity(reason: Reason) -> u8 {
     match (reason, reason.class()) {
         (Reason::Revoked, _) => 0,
         (_, Class::Integrity) => 1,
@@ -98,9 +98,10 @@ fn severity(reason: Reason) -> u8 {
 /// `_now` is for what expires; no rule does yet. Without a policy that selects the namespace the answer is `NoPolicy`, and
 /// evidence that is still awaited or could not be read never admits.
 pub fn evaluate(facts: &Facts, world: &World, _now: Timestamp) -> Decision {
-    let rules: Vec<&Rules> = match facts.governed {
-        true => selecting(&world.rules, &facts.namespace_labels).collect(),
-        false => Vec::new(),
+    let rules: Vec<&Rules> = if facts.governed {
+        selecting(&world.rules, &facts.namespace_labels).collect()
+    } else {
+        Vec::new()
     };
     if rules.is_empty() {
         return Decision::of(vec![no_policy(facts)], Vec::new());

@@ -14,6 +14,7 @@ pub mod trust;
 mod compile;
 mod decision;
 mod facts;
+mod quantity;
 mod requirements;
 mod rules;
 mod select;
@@ -26,7 +27,7 @@ mod samples;
 
 pub use accept::accept;
 pub use compile::compile;
-pub use decision::{Decision, MAX_FINDINGS, evaluate};
+pub use decision::{Decision, MAX_FINDINGS, evaluate, severity};
 pub use facts::{Evidence, Facts, Verification};
 pub use requirements::{MAX_KEYS, required_keys};
 pub use rules::{Problem, Rules, SignerRule};

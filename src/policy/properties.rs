@@ -104,8 +104,8 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
                         .insert("team".to_owned(), "bank".to_owned());
                 }
                 Facts {
-                    digest,
                     governed,
+                    digest,
                     ..facts
                 }
             },

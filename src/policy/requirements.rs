@@ -81,7 +81,10 @@ mod tests {
         other.signers[0].keys.push(renamed.clone());
         let policies = vec![rules(vec![signer("a", &[1])]), other];
         let reversed = policies.iter().rev().cloned().collect();
-        assert_eq!(required_keys(&world(policies, "true"), "bank"), [renamed.clone()]);
+        assert_eq!(
+            required_keys(&world(policies, "true"), "bank"),
+            std::slice::from_ref(&renamed)
+        );
         assert_eq!(required_keys(&world(reversed, "true"), "bank"), [renamed]);
     }
 

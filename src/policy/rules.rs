@@ -58,7 +58,7 @@ impl SignerRule {
 }
 
 /// A policy ready to be applied.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
     /// The policy, as `ClusterDeploymentPolicy/name`.
     pub policy: String,

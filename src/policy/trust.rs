@@ -23,13 +23,15 @@ pub fn read(root: &TrustRoot, parse: impl Fn(&str, &str) -> Result<KeyFingerprin
     let mut keys = Keys::new();
     for key in &root.spec.keys {
         let name = format!("{root_name}/{}", key.name);
-        let read = match keys.contains_key(&key.name) {
-            true => Err(format!("the key {name} shares its name with another: rename one")),
-            false => parse(&name, &key.public_key).map(|fingerprint| TrustedKey {
+        let read = if keys.contains_key(&key.name) {
+            Err(format!("the key {name} shares its name with another: rename one"))
+        } else {
+            let public_key = key.public_key.clone();
+            parse(&name, &public_key).map(|fingerprint| TrustedKey {
                 fingerprint,
                 name,
-                public_key: key.public_key.clone(),
-            }),
+                public_key,
+            })
         };
         keys.insert(key.name.clone(), read);
     }

@@ -7,7 +7,7 @@ use super::Rules;
 use crate::api::GOVERNED_LABEL;
 
 /// What is decided against.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct World {
     /// Every policy, whichever namespaces it selects.
     pub rules: Vec<Rules>,

@@ -80,6 +80,7 @@ fn a_release_from_beginning_to_end() {
     wait.extend(crds.iter().map(String::as_str));
     must(kubectl().args(&wait));
     assert_eq!(get(&one_role).len(), 3);
+    the_notes_can_be_followed(&notes);
     the_pod_fits_the_strictest_namespace();
     the_operator_may_read_a_secret_but_not_find_one();
 
@@ -119,6 +120,22 @@ fn a_release_from_beginning_to_end() {
 
     release("install", &[]);
     assert_eq!(get(&one_role).len(), 3);
+}
+
+/// What the notes say to apply is what the server takes, to the last field.
+fn the_notes_can_be_followed(notes: &str) {
+    let (_, rest) = notes.split_once("<<EOF\n").unwrap();
+    let (manifest, _) = rest.split_once("     EOF").unwrap();
+    let lines: Vec<&str> = manifest
+        .lines()
+        .map(|line| line.strip_prefix("     ").unwrap_or_default())
+        .collect();
+    let manifest = lines.join("\n");
+    must(
+        kubectl()
+            .args(["apply", "--dry-run=server", "--validate=strict", "-f"])
+            .arg(file(&manifest).path()),
+    );
 }
 
 /// Pod Security admission judges pods, not Deployments: so ask for the pod itself, where `restricted` is enforced.

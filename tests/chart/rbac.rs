@@ -18,7 +18,8 @@ const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 ///
 /// No delete but of its own verdicts, no watching of secrets, no exec, no finalizers, no roles.
 const OPERATOR: &[(&str, &str, &[&str])] = &[
-    ("probity.dev", "modeldeployments", FOLLOWED),
+    // Read live with what there is for it: a watch may lack the status that was written a moment ago.
+    ("probity.dev", "modeldeployments", &["get", "list", "watch"]),
     ("probity.dev", "modeldeployments/status", &["patch"]),
     ("probity.dev", "clusterdeploymentpolicies", FOLLOWED),
     ("probity.dev", "clusterdeploymentpolicies/status", &["patch"]),

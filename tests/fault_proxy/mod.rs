@@ -1,4 +1,4 @@
-//! A proxy on loopback that passes HTTP on to a real server until it is told to misbehave.
+//! A proxy, on loopback unless told otherwise, that passes HTTP on to a real server until it is told to misbehave.
 //! It speaks plain HTTP/1.1, one request a connection, on a thread of its own: any test, async or not, can hold one. It
 //! ends when it is dropped.
 //!
@@ -11,11 +11,17 @@
 //! ```
 // Every test binary has a copy of this file and uses what it needs.
 #![allow(dead_code, reason = "no binary uses all of it")]
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "only tests see it")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "only tests see it"
+)]
 
 use std::{
+    fmt::Write as _,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -39,7 +45,11 @@ pub enum Fault {
     /// The connection closes without a word.
     Drop,
     /// This answer.
-    Answer { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
+    Answer {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    },
     /// No answer, for as long as the client waits.
     Hang,
     /// Passed on after a while.
@@ -59,12 +69,21 @@ pub enum Fault {
 impl Fault {
     /// An answer with this status and an empty body.
     pub fn status(status: u16) -> Self {
-        Self::Answer { status, headers: Vec::new(), body: Vec::new() }
+        Self::Answer {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     /// An answer with this body.
     pub fn answer(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self::Answer { status, headers: Vec::new(), body: body.into() }.with("Content-Type", content_type)
+        Self::Answer {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+        }
+        .with("Content-Type", content_type)
     }
 
     /// The same answer with one more header.
@@ -77,7 +96,10 @@ impl Fault {
 
     /// The fault for the first so many requests that a rule matches; later ones go to the next rule.
     pub fn times(self, times: usize) -> Limited {
-        Limited { fault: self, left: Some(times) }
+        Limited {
+            fault: self,
+            left: Some(times),
+        }
     }
 }
 
@@ -108,7 +130,10 @@ pub struct Seen {
 impl Seen {
     /// The first header of this (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -139,7 +164,10 @@ impl Script {
     /// Writes the request down and finds what happens to it: the newest rule that matches.
     fn judge(&self, seen: Seen) -> Fault {
         let mut rules = self.rules.lock().unwrap();
-        let rule = rules.iter_mut().rev().find(|rule| rule.limited.left != Some(0) && (rule.matches)(&seen));
+        let rule = rules
+            .iter_mut()
+            .rev()
+            .find(|rule| rule.limited.left != Some(0) && (rule.matches)(&seen));
         let fault = rule.map_or(Fault::Pass, |rule| {
             rule.limited.left = rule.limited.left.map(|left| left - 1);
             rule.limited.fault.clone()
@@ -167,20 +195,33 @@ enum Mode {
 impl FaultProxy {
     /// Starts a proxy before the server at `upstream`, `host:port`.
     pub fn before(upstream: &str) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST, upstream)
+    }
+
+    /// The same on another address of this machine, for clients that are not on it.
+    pub fn at(address: Ipv4Addr, upstream: &str) -> Self {
         let (mode, watched) = watch::channel(Mode::Listening);
         let script = Arc::new(Script::default());
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn({
             let (script, upstream) = (script.clone(), Arc::<str>::from(upstream));
             move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(run(script, upstream, watched, tell));
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(run(script, address, upstream, watched, tell));
                 // Connections that hang end here.
                 runtime.shutdown_background();
             }
         });
         let address = told.recv().expect("the proxy listens");
-        Self { address, script, mode, thread: Some(thread) }
+        Self {
+            address,
+            script,
+            mode,
+            thread: Some(thread),
+        }
     }
 
     /// A server with no other behind it: everything it says is scripted, the rest is 404.
@@ -190,14 +231,17 @@ impl FaultProxy {
         proxy
     }
 
-    /// `127.0.0.1:PORT`, to be asked in place of the real server.
+    /// `ADDRESS:PORT`, to be asked in place of the real server.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
 
     /// From now on, requests that match meet this fault; newer rules come before older ones.
     pub fn on(&self, matches: impl Fn(&Seen) -> bool + Send + 'static, fault: impl Into<Limited>) {
-        self.script.rules.lock().unwrap().push(Rule { matches: Box::new(matches), limited: fault.into() });
+        self.script.rules.lock().unwrap().push(Rule {
+            matches: Box::new(matches),
+            limited: fault.into(),
+        });
     }
 
     /// From now on, everything is passed on.
@@ -238,13 +282,14 @@ impl Drop for FaultProxy {
 
 async fn run(
     script: Arc<Script>,
+    address: Ipv4Addr,
     upstream: Arc<str>,
     mut mode: watch::Receiver<Mode>,
     tell: mpsc::Sender<SocketAddr>,
 ) {
-    let mut address: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let mut address: SocketAddr = (address, 0).into();
     loop {
-        let listener = TcpListener::bind(address).await.expect("a loopback port");
+        let listener = TcpListener::bind(address).await.expect("a free port");
         address = listener.local_addr().unwrap();
         let _ = tell.send(address);
         loop {
@@ -259,7 +304,11 @@ async fn run(
             }
         }
         drop(listener);
-        match mode.wait_for(|mode| *mode != Mode::Refusing).await.map(|mode| *mode) {
+        match mode
+            .wait_for(|mode| *mode != Mode::Refusing)
+            .await
+            .map(|mode| *mode)
+        {
             Ok(Mode::Listening) => {}
             _ => return,
         }
@@ -273,10 +322,17 @@ async fn serve(mut client: TcpStream, script: &Script, upstream: &str) -> io::Re
     match script.judge(seen) {
         Fault::Drop => Ok(()),
         Fault::Hang => wait_until_gone(&mut client).await,
-        Fault::Answer { status, headers, body } => {
-            let mut answer = format!("HTTP/1.1 {status} Scripted\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+        Fault::Answer {
+            status,
+            headers,
+            body,
+        } => {
+            let mut answer = format!(
+                "HTTP/1.1 {status} Scripted\r\nConnection: close\r\nContent-Length: {}\r\n",
+                body.len()
+            );
             for (name, value) in headers {
-                answer.push_str(&format!("{name}: {value}\r\n"));
+                let _ = write!(answer, "{name}: {value}\r\n");
             }
             answer.push_str("\r\n");
             client.write_all(answer.as_bytes()).await?;
@@ -316,14 +372,24 @@ async fn flood(client: &mut TcpStream, script: &Script, content_type: &str, byte
 }
 
 /// Passes a request on, and the answer back with whatever is wrong with its body.
-async fn pass(mut client: TcpStream, upstream: &str, head: &str, rest: &[u8], fault: &Fault) -> io::Result<()> {
+async fn pass(
+    mut client: TcpStream,
+    upstream: &str,
+    head: &str,
+    rest: &[u8],
+    fault: &Fault,
+) -> io::Result<()> {
     let mut server = TcpStream::connect(upstream).await?;
     let (request_line, headers) = head.split_once("\r\n").unwrap_or((head, ""));
     // One request a connection, so that the end of an answer needs no understanding.
     let mut request = format!("{request_line}\r\nConnection: close\r\n");
-    for line in headers.split("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("connection:")) {
+    for line in headers
+        .split("\r\n")
+        .filter(|line| !line.to_ascii_lowercase().starts_with("connection:"))
+    {
         if !line.is_empty() {
-            request.push_str(&format!("{line}\r\n"));
+            request.push_str(line);
+            request.push_str("\r\n");
         }
     }
     request.push_str("\r\n");
@@ -401,7 +467,11 @@ fn parse(head: &str) -> Option<Seen> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    Some(Seen { method, path, headers })
+    Some(Seen {
+        method,
+        path,
+        headers,
+    })
 }
 
 async fn wait_until_gone(client: &mut TcpStream) -> io::Result<()> {

@@ -43,22 +43,50 @@ fn signatures() -> &'static Signatures {
         model.write_to(&folder);
         let sign = |name: &str| {
             let at = |end: &str| temp.path().join(format!("{name}.{end}")).display().to_string();
-            run(Command::new("openssl").args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"]).arg(at("ec")));
-            run(Command::new("openssl").args(["pkcs8", "-topk8", "-nocrypt", "-in", &at("ec"), "-out", &at("key")]));
+            run(Command::new("openssl")
+                .args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"])
+                .arg(at("ec")));
+            run(Command::new("openssl").args([
+                "pkcs8",
+                "-topk8",
+                "-nocrypt",
+                "-in",
+                &at("ec"),
+                "-out",
+                &at("key"),
+            ]));
             run(Command::new("openssl").args(["pkey", "-pubout", "-in", &at("key"), "-out", &at("pub")]));
             run(testbed::tool("model_signing", &["signer"])
                 .args(["sign", "key"])
                 .arg(&folder)
                 .args(["--private_key", &at("key"), "--signature", &at("sig")]));
-            Key { pem: fs::read_to_string(at("pub")).unwrap(), signature: fs::read(at("sig")).unwrap() }
+            Key {
+                pem: fs::read_to_string(at("pub")).unwrap(),
+                signature: fs::read(at("sig")).unwrap(),
+            }
         };
-        Signatures { release: sign("release"), stranger: sign("stranger") }
+        Signatures {
+            release: sign("release"),
+            stranger: sign("stranger"),
+        }
     })
 }
 
 /// The key `release`, which tests trust.
 pub fn release() -> KeyRing {
     KeyRing::from_pems([("release", &signatures().release.pem)]).unwrap()
+}
+
+/// The PEM of the key `release`.
+#[allow(dead_code, reason = "for tests that hand keys to an operator")]
+pub fn release_pem() -> &'static str {
+    &signatures().release.pem
+}
+
+/// The PEM of the key `stranger`.
+#[allow(dead_code, reason = "for tests that hand keys to an operator")]
+pub fn stranger_pem() -> &'static str {
+    &signatures().stranger.pem
 }
 
 /// Both keys.
@@ -79,7 +107,9 @@ pub struct Model {
 impl Model {
     /// Three files, the largest several hundred kilobytes, no signature.
     pub fn plain() -> Self {
-        let weights = (0_u32..150_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let weights = (0_u32..150_000)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+            .collect();
         let files = [
             (WEIGHTS, weights),
             ("config.json", br#"{"classes": 10}"#.to_vec()),
@@ -135,8 +165,8 @@ impl Model {
     }
 
     /// Pushed as another kind of artifact.
-    pub fn as_artifact(mut self, artifact_type: &str) -> Self {
-        self.artifact_type = artifact_type.to_owned();
+    pub fn of_type(mut self, artifact_type: &str) -> Self {
+        artifact_type.clone_into(&mut self.artifact_type);
         self
     }
 
@@ -175,7 +205,11 @@ impl Model {
                 (file, BTreeMap::from([("org.cncf.model.filepath", path)]))
             })
             .collect();
-        fs::write(temp.path().join("annotations"), serde_json::to_string(&annotations).unwrap()).unwrap();
+        fs::write(
+            temp.path().join("annotations"),
+            serde_json::to_string(&annotations).unwrap(),
+        )
+        .unwrap();
         let layers = self.files.keys().map(|file| {
             let kind = match file.as_str() {
                 "config.json" => "weight.config",
@@ -189,9 +223,24 @@ impl Model {
         let digest = run(testbed::tool("oras", &["oras"])
             .current_dir(&folder)
             .env("HOME", temp.path())
-            .args(["push", "--plain-http", "--no-tty", "--format", "go-template={{.digest}}"])
-            .args(["--artifact-type", &self.artifact_type, "--annotation-file", "../annotations"])
-            .args(["--config", "../config:application/vnd.cncf.model.config.v1+json", "--disable-path-validation"])
+            .args([
+                "push",
+                "--plain-http",
+                "--no-tty",
+                "--format",
+                "go-template={{.digest}}",
+            ])
+            .args([
+                "--artifact-type",
+                &self.artifact_type,
+                "--annotation-file",
+                "../annotations",
+            ])
+            .args([
+                "--config",
+                "../config:application/vnd.cncf.model.config.v1+json",
+                "--disable-path-validation",
+            ])
             .args(arguments)
             .arg(format!("{registry}/{name}:1"))
             .args(layers));
@@ -207,7 +256,9 @@ pub fn sha256(bytes: &[u8]) -> Digest {
 /// The same artifact, asked of the proxy.
 pub fn through(proxy: &FaultProxy, reference: &Reference) -> Reference {
     let digest = reference.digest().unwrap();
-    format!("{}/{}@{digest}", proxy.address(), reference.repository()).parse().unwrap()
+    format!("{}/{}@{digest}", proxy.address(), reference.repository())
+        .parse()
+        .unwrap()
 }
 
 /// Long enough for a busy machine, short enough for a test that waits for it.
@@ -220,8 +271,17 @@ pub const TIMEOUTS: Timeouts = Timeouts {
 
 /// An anonymous client that may ask these hosts over plain HTTP, and be sent to `extra` by them.
 pub fn client(plain_http: &[&str], extra: &[&str]) -> Client {
-    let set = |hosts: &[&str]| hosts.iter().map(|host| host.parse().unwrap()).collect::<BTreeSet<_>>();
-    let hosts = HostPolicy { plain_http: set(plain_http), extra: set(extra), registries: None };
+    let set = |hosts: &[&str]| {
+        hosts
+            .iter()
+            .map(|host| host.parse().unwrap())
+            .collect::<BTreeSet<_>>()
+    };
+    let hosts = HostPolicy {
+        plain_http: set(plain_http),
+        extra: set(extra),
+        registries: None,
+    };
     Client::new(hosts, TIMEOUTS).unwrap()
 }
 
@@ -232,7 +292,9 @@ pub fn client_for(reference: &Reference) -> Client {
 
 /// Runs a program and returns what it printed.
 pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}",

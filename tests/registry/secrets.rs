@@ -7,6 +7,8 @@ use probity::{
     evidence::{Outcome, Reason, Reference},
 };
 
+use tempfile::NamedTempFile;
+
 use super::artifacts::{Model, WEIGHTS, client, release, through};
 use crate::{
     fault_proxy::{Fault, FaultProxy, Seen, any, path},
@@ -29,21 +31,39 @@ fn with_authorization(seen: &Seen) -> bool {
 }
 
 /// A registry that wants a password, a model in it, and a proxy before it.
-fn guarded() -> (Server, FaultProxy, Reference) {
-    let temp = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(temp.path(), HTPASSWD).unwrap();
-    let file = temp.path().display().to_string();
+struct Guarded {
+    proxy: FaultProxy,
+    reference: Reference,
+    server: Server,
+    /// The registry reads it at every login.
+    _passwords: NamedTempFile,
+}
+
+fn guarded() -> Guarded {
+    let passwords = NamedTempFile::new().unwrap();
+    std::fs::write(passwords.path(), HTPASSWD).unwrap();
+    let file = passwords.path().display().to_string();
     let server = Server::start("registry", &[], &[("REGISTRY_HTPASSWD", &file)]).unwrap();
     let login = ["--username", USER, "--password", PASSWORD];
     let pinned = Model::signed().push_with(&server.ready, "models/digits", &login);
     let proxy = FaultProxy::before(&server.ready);
     let reference = through(&proxy, &pinned);
-    (server, proxy, reference)
+    Guarded {
+        proxy,
+        reference,
+        server,
+        _passwords: passwords,
+    }
 }
 
 #[tokio::test]
 async fn a_registry_with_a_password() {
-    let (_server, proxy, reference) = guarded();
+    let Guarded {
+        proxy,
+        reference,
+        server: _server,
+        _passwords,
+    } = guarded();
     let host = proxy.address();
     let anonymous = client(&[&host], &[]);
 
@@ -53,28 +73,50 @@ async fn a_registry_with_a_password() {
 
     let wrong = anonymous.with_credentials(credentials(&host, "s3cret-wrong"));
     let error = verify_oci(&wrong, &reference, &release()).await.unwrap_err();
-    assert_eq!(error.failure.reason, Reason::RegistryDenied);
-    assert!(error.failure.message.contains("refuses the credentials"), "{error}");
+    assert_eq!(error.failure.reason, Reason::RegistryDenied, "{error}");
+    assert!(
+        error.failure.message.contains("refuses the credentials"),
+        "{error}"
+    );
     assert!(!error.failure.message.contains("s3cret"), "{error}");
-    assert_eq!(proxy.count(with_authorization), 1, "a wrong password is sent once, not until the account is locked");
+    assert_eq!(
+        proxy.count(with_authorization),
+        1,
+        "a wrong password is sent once, not until the account is locked"
+    );
 
     let right = anonymous.with_credentials(credentials(&host, PASSWORD));
-    assert_eq!(verify_oci(&right, &reference, &release()).await.unwrap().outcome, Outcome::Verified);
+    assert_eq!(
+        verify_oci(&right, &reference, &release()).await.unwrap().outcome,
+        Outcome::Verified
+    );
     let before = proxy.count(any);
     right.manifest(&reference).await.unwrap();
-    assert_eq!(proxy.count(any), before + 1, "once known, the challenge is answered unasked");
+    assert_eq!(
+        proxy.count(any),
+        before + 1,
+        "once known, the challenge is answered unasked"
+    );
 
     let other = anonymous.with_credentials(credentials("127.0.0.1:1", PASSWORD));
     let sent = proxy.count(with_authorization);
-    assert_eq!(other.manifest(&reference).await.unwrap_err().failure.reason, Reason::RegistryDenied);
-    assert_eq!(proxy.count(with_authorization), sent, "another host's password stays at home");
+    assert_eq!(
+        other.manifest(&reference).await.unwrap_err().failure.reason,
+        Reason::RegistryDenied
+    );
+    assert_eq!(
+        proxy.count(with_authorization),
+        sent,
+        "another host's password stays at home"
+    );
 }
 
 /// A proxy before the shared registry that wants the token `good` from this realm.
 fn wants_token(name: &str, realm: &str) -> (FaultProxy, Reference) {
     let proxy = FaultProxy::before(testbed::registry());
     let reference = through(&proxy, &Model::signed().push(name));
-    let challenge = format!(r#"Bearer realm="{realm}",service="the registry",scope="repository:*:pull,push,delete""#);
+    let challenge =
+        format!(r#"Bearer realm="{realm}",service="the registry",scope="repository:*:pull,push,delete""#);
     proxy.on(
         |seen| seen.path.starts_with("/v2/") && seen.header("authorization") != Some("Bearer good"),
         Fault::status(401).with("WWW-Authenticate", &challenge),
@@ -83,11 +125,16 @@ fn wants_token(name: &str, realm: &str) -> (FaultProxy, Reference) {
 }
 
 fn gives_token(token: &str) -> Fault {
-    Fault::answer(200, "application/json", format!(r#"{{"token": "{token}", "expires_in": 300}}"#))
+    Fault::answer(
+        200,
+        "application/json",
+        format!(r#"{{"token": "{token}", "expires_in": 300}}"#),
+    )
 }
 
 fn is_basic(seen: &Seen) -> bool {
-    seen.header("authorization").is_some_and(|value| value.starts_with("Basic "))
+    seen.header("authorization")
+        .is_some_and(|value| value.starts_with("Basic "))
 }
 
 async fn verdict(client: &Client, reference: &Reference) -> Outcome {
@@ -109,7 +156,11 @@ async fn a_token_from_the_registrys_own_host() {
 
     let anonymous = client(&[&host], &[]);
     assert_eq!(verdict(&anonymous, &reference).await, Outcome::Verified);
-    let tokens: Vec<_> = proxy.seen().into_iter().filter(|seen| seen.path.starts_with("/token")).collect();
+    let tokens: Vec<_> = proxy
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.path.starts_with("/token"))
+        .collect();
     assert_eq!(tokens.len(), 1, "one token for the manifest and the signature");
     assert_eq!(
         tokens[0].path, "/token?a=b&service=the+registry&scope=repository%3Asecrets%2Fown%3Apull",
@@ -119,9 +170,19 @@ async fn a_token_from_the_registrys_own_host() {
 
     let named = anonymous.with_credentials(credentials(&host, PASSWORD));
     assert_eq!(verdict(&named, &reference).await, Outcome::Verified);
-    assert_eq!(proxy.count(path("/token")), 2, "a token belongs to the credentials it was got with");
+    assert_eq!(
+        proxy.count(path("/token")),
+        2,
+        "a token belongs to the credentials it was got with"
+    );
     assert_eq!(proxy.count(is_basic), 1, "the password goes to the realm only");
-    assert!(proxy.seen().iter().filter(|seen| is_basic(seen)).all(|seen| seen.path.starts_with("/token")));
+    assert!(
+        proxy
+            .seen()
+            .iter()
+            .filter(|seen| is_basic(seen))
+            .all(|seen| seen.path.starts_with("/token"))
+    );
 }
 
 #[tokio::test]
@@ -147,7 +208,11 @@ async fn a_foreign_realm_gets_nothing_until_it_is_allowed() {
     let named = client(&[&host, &at], &[&at]).with_credentials(credentials(&host, PASSWORD));
     assert_eq!(verdict(&named, &reference).await, Outcome::Verified);
     assert_eq!(realm.count(is_basic), 1);
-    assert_eq!(proxy.count(is_basic), 0, "a registry that wants a token does not see the password");
+    assert_eq!(
+        proxy.count(is_basic),
+        0,
+        "a registry that wants a token does not see the password"
+    );
 }
 
 #[tokio::test]
@@ -175,13 +240,23 @@ async fn a_refused_token_is_replaced_once() {
     let anonymous = client(&[&host, &at], &[&at]);
 
     let error = anonymous.manifest(&reference).await.unwrap_err();
-    assert_eq!(error.failure.reason, Reason::RegistryDenied, "a fresh token that is refused is not tried again");
+    assert_eq!(
+        error.failure.reason,
+        Reason::RegistryDenied,
+        "a fresh token that is refused is not tried again"
+    );
     anonymous.manifest(&reference).await.unwrap();
     assert_eq!(realm.count(any), 2);
 
     realm.heal();
     realm.on(any, gives_token("never good"));
-    proxy.on(any, Fault::status(401).with("WWW-Authenticate", &format!(r#"Bearer realm="http://{at}/token""#)));
+    proxy.on(
+        any,
+        Fault::status(401).with(
+            "WWW-Authenticate",
+            &format!(r#"Bearer realm="http://{at}/token""#),
+        ),
+    );
     let before = proxy.count(any);
     assert!(anonymous.manifest(&reference).await.is_err());
     assert!(proxy.count(any) - before <= 2, "no endless asking");
@@ -201,9 +276,21 @@ async fn what_a_realm_answers() {
         (Fault::status(500), Reason::RegistryUnavailable),
         (Fault::Drop, Reason::RegistryUnavailable),
         (Fault::Hang, Reason::Timeout),
-        (Fault::answer(200, "application/json", "{}"), Reason::RegistryUnavailable),
-        (Fault::answer(200, "application/json", r#"{"token": "a\r\nb: c"}"#), Reason::RegistryUnavailable),
-        (Fault::Flood { content_type: "application/json", bytes: 400 << 20 }, Reason::LimitExceeded),
+        (
+            Fault::answer(200, "application/json", "{}"),
+            Reason::RegistryUnavailable,
+        ),
+        (
+            Fault::answer(200, "application/json", r#"{"token": "a\r\nb: c"}"#),
+            Reason::RegistryUnavailable,
+        ),
+        (
+            Fault::Flood {
+                content_type: "application/json",
+                bytes: 400 << 20,
+            },
+            Reason::LimitExceeded,
+        ),
     ] {
         realm.heal();
         realm.on(any, fault.clone());
@@ -217,9 +304,17 @@ async fn what_a_realm_answers() {
 
 #[tokio::test]
 async fn a_redirect_target_never_sees_the_password() {
-    let (server, proxy, reference) = guarded();
+    let Guarded {
+        proxy,
+        reference,
+        server,
+        _passwords,
+    } = guarded();
     let storage = FaultProxy::before(&server.ready);
-    storage.on(any, Fault::answer(200, "application/octet-stream", "no credentials needed"));
+    storage.on(
+        any,
+        Fault::answer(200, "application/octet-stream", "no credentials needed"),
+    );
     let (host, at) = (proxy.address(), storage.address());
     proxy.on(
         |seen| seen.path.contains("/blobs/") && with_authorization(seen),
@@ -229,12 +324,19 @@ async fn a_redirect_target_never_sees_the_password() {
     let size = model.content(WEIGHTS).len() as u64;
 
     let named = client(&[&host], &[]).with_credentials(credentials(&host, PASSWORD));
-    let error = named.blob(&reference, model.digest(WEIGHTS), size).await.map(drop).unwrap_err();
+    let error = named
+        .blob(&reference, model.digest(WEIGHTS), size)
+        .await
+        .map(drop)
+        .unwrap_err();
     assert_eq!(error.failure.reason, Reason::HostNotAllowed);
     assert_eq!(storage.count(any), 0);
 
     let allowed = client(&[&host, &at], &[&at]).with_credentials(credentials(&host, PASSWORD));
-    allowed.blob(&reference, model.digest(WEIGHTS), size).await.unwrap();
+    allowed
+        .blob(&reference, model.digest(WEIGHTS), size)
+        .await
+        .unwrap();
     assert_eq!(storage.count(any), 1);
     assert_eq!(storage.count(with_authorization), 0);
     assert!(proxy.count(with_authorization) > 0);
@@ -243,9 +345,17 @@ async fn a_redirect_target_never_sees_the_password() {
 /// A redirect target that asks for a password does not get the registry's.
 #[tokio::test]
 async fn a_redirect_target_cannot_ask_for_the_password() {
-    let (_server, proxy, reference) = guarded();
+    let Guarded {
+        proxy,
+        reference,
+        server: _server,
+        _passwords,
+    } = guarded();
     let thief = FaultProxy::alone();
-    thief.on(any, Fault::status(401).with("WWW-Authenticate", "Basic realm=\"give me\""));
+    thief.on(
+        any,
+        Fault::status(401).with("WWW-Authenticate", "Basic realm=\"give me\""),
+    );
     let (host, at) = (proxy.address(), thief.address());
     proxy.on(path("/manifests/"), Fault::Redirect(format!("http://{at}")));
     let named = client(&[&host, &at], &[&at]).with_credentials(credentials(&host, PASSWORD));

@@ -14,7 +14,9 @@ use crate::{
 };
 
 async fn look(reference: &Reference) -> ArtifactReport {
-    verify_oci(&client_for(reference), reference, &release()).await.unwrap()
+    verify_oci(&client_for(reference), reference, &release())
+        .await
+        .unwrap()
 }
 
 fn refusal(report: &ArtifactReport) -> &Failure {
@@ -62,27 +64,35 @@ async fn another_signer() {
     let report = look(&pinned).await;
     assert_eq!(refusal(&report).reason, Reason::SignerMismatch);
     assert!(report.signers.is_empty());
-    let report = verify_oci(&client_for(&pinned), &pinned, &release_and_stranger()).await.unwrap();
+    let report = verify_oci(&client_for(&pinned), &pinned, &release_and_stranger())
+        .await
+        .unwrap();
     assert_eq!(report.outcome, Outcome::Verified);
-    assert_eq!(report.signers[0].key, "stranger", "whose signature it is, not whose was wanted");
+    assert_eq!(
+        report.signers[0].key, "stranger",
+        "whose signature it is, not whose was wanted"
+    );
 }
 
-#[test_case("unsigned", Model::plain() => Reason::Unsigned; "no signature")]
-#[test_case("extra", Model::signed().with("backdoor.bin", "x") => Reason::UnsignedFile; "a file that nobody signed")]
-#[test_case("ignored", Model::signed().with(".git/evil.pkl", "x") => Reason::UnsignedFile; "a file where signers look away")]
-#[test_case("missing", Model::signed().without("config.json") => Reason::MissingFile; "a signed file that is missing")]
-#[test_case("renamed", Model::signed().at_path(WEIGHTS, "other.onnx") => Reason::UnsignedFile; "a file by another name")]
-#[test_case("climbing", Model::signed().at_path(WEIGHTS, "../../etc/passwd") => Reason::MalformedPath; "a path that climbs out")]
-#[test_case("absolute", Model::signed().at_path(WEIGHTS, "/etc/passwd") => Reason::MalformedPath; "an absolute path")]
-#[test_case("twice", Model::signed().at_path("config.json", WEIGHTS) => Reason::MalformedPath; "a path taken twice")]
-#[test_case("shadow", Model::signed().with("model.sig2", "x").at_path("model.sig2", "model.sig") => Reason::MalformedPath; "two signatures")]
-#[test_case("half", Model::signed().halved() => Reason::MalformedBundle; "a signature cut in half")]
-#[test_case("text", Model::plain().with("model.sig", "hello") => Reason::MalformedBundle; "a signature that is none")]
-#[test_case("image", Model::signed().as_artifact("application/vnd.example.image") => Reason::NotAModel; "something else")]
-#[test_case("tar", Model::signed().layered_as(WEIGHTS, "application/vnd.cncf.model.weight.v1.tar") => Reason::UnsupportedMediaType; "an archive")]
-fn refused(name: &str, model: Model) -> Reason {
+#[test_case("unsigned", &Model::plain() => Reason::Unsigned; "no signature")]
+#[test_case("extra", &Model::signed().with("backdoor.bin", "x") => Reason::UnsignedFile; "a file that nobody signed")]
+#[test_case("ignored", &Model::signed().with(".git/evil.pkl", "x") => Reason::UnsignedFile; "a file where signers look away")]
+#[test_case("missing", &Model::signed().without("config.json") => Reason::MissingFile; "a signed file that is missing")]
+#[test_case("renamed", &Model::signed().at_path(WEIGHTS, "other.onnx") => Reason::UnsignedFile; "a file by another name")]
+#[test_case("climbing", &Model::signed().at_path(WEIGHTS, "../../etc/passwd") => Reason::MalformedPath; "a path that climbs out")]
+#[test_case("absolute", &Model::signed().at_path(WEIGHTS, "/etc/passwd") => Reason::MalformedPath; "an absolute path")]
+#[test_case("twice", &Model::signed().at_path("config.json", WEIGHTS) => Reason::MalformedPath; "a path taken twice")]
+#[test_case("shadow", &Model::signed().with("model.sig2", "x").at_path("model.sig2", "model.sig") => Reason::MalformedPath; "two signatures")]
+#[test_case("half", &Model::signed().halved() => Reason::MalformedBundle; "a signature cut in half")]
+#[test_case("text", &Model::plain().with("model.sig", "hello") => Reason::MalformedBundle; "a signature that is none")]
+#[test_case("image", &Model::signed().of_type("application/vnd.example.image") => Reason::NotAModel; "something else")]
+#[test_case("tar", &Model::signed().layered_as(WEIGHTS, "application/vnd.cncf.model.weight.v1.tar") => Reason::UnsupportedMediaType; "an archive")]
+fn refused(name: &str, model: &Model) -> Reason {
     let pinned = model.push(&format!("verifying/{name}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let report = runtime.block_on(look(&pinned));
     let failure = refusal(&report);
     assert!(failure.message.contains(": "), "what to do: {failure}");
@@ -105,7 +115,13 @@ async fn an_artifact_that_is_no_model() {
     let name = format!("{}/verifying/no-model", testbed::registry());
     let digest = run(testbed::tool("oras", &["oras"])
         .current_dir(temp.path())
-        .args(["push", "--plain-http", "--no-tty", "--format", "go-template={{.digest}}"])
+        .args([
+            "push",
+            "--plain-http",
+            "--no-tty",
+            "--format",
+            "go-template={{.digest}}",
+        ])
         .args([&format!("{name}:1"), "hi.txt"]));
     let pinned: Reference = format!("{name}@{}", digest.trim()).parse().unwrap();
     let report = look(&pinned).await;
@@ -127,7 +143,9 @@ async fn a_signature_with_other_bytes_is_no_verdict() {
     let proxy = FaultProxy::before(testbed::registry());
     let reference = through(&proxy, &Model::signed().push("verifying/swapped"));
     proxy.on(path("/blobs/"), Fault::SwapByte(50));
-    let error = verify_oci(&client_for(&reference), &reference, &release()).await.unwrap_err();
+    let error = verify_oci(&client_for(&reference), &reference, &release())
+        .await
+        .unwrap_err();
     assert_eq!(error.failure.reason, Reason::DigestMismatch);
     proxy.heal();
     assert_eq!(look(&reference).await.outcome, Outcome::Verified);
@@ -138,7 +156,9 @@ async fn a_registry_that_is_away_is_no_verdict() {
     let proxy = FaultProxy::before(testbed::registry());
     let reference = through(&proxy, &Model::signed().push("verifying/away"));
     proxy.on(path("/blobs/"), Fault::status(429).with("Retry-After", "30"));
-    let error = verify_oci(&client_for(&reference), &reference, &release()).await.unwrap_err();
+    let error = verify_oci(&client_for(&reference), &reference, &release())
+        .await
+        .unwrap_err();
     assert_eq!(error.failure.reason, Reason::RateLimited);
     assert_eq!(error.retry_after.map(|wait| wait.as_secs()), Some(30));
 }
@@ -147,6 +167,8 @@ async fn a_registry_that_is_away_is_no_verdict() {
 async fn a_tag_is_not_verified() {
     let pinned = Model::signed().push("verifying/tag");
     let tagged: Reference = format!("{}:1", pinned.name()).parse().unwrap();
-    let error = verify_oci(&client_for(&tagged), &tagged, &release()).await.unwrap_err();
+    let error = verify_oci(&client_for(&tagged), &tagged, &release())
+        .await
+        .unwrap_err();
     assert_eq!(error.failure.reason, Reason::MalformedReference);
 }

@@ -185,10 +185,28 @@ impl Server {
         let directory = directory
             .map_err(|error| format!("no folder for {name}: {error}"))?
             .keep();
-        let mut child = Command::new(script(name))
+        let mut command = Command::new(script(name));
+        command
             .arg(&directory)
             .args(arguments)
-            .envs(environment.iter().copied())
+            .envs(environment.iter().copied());
+        Self::hold(name, &mut command, &remedy)
+    }
+
+    /// Starts a whole node (`tests/testbed/node run NAME`) and waits until it is ready; needs root.
+    ///
+    /// # Errors
+    /// One sentence with the remedy; what the script itself has to say is on standard error.
+    pub fn node(name: &str) -> Result<Self, String> {
+        let remedy = format!(
+            "see what it says above; `{} down {name}` removes what is left of it",
+            script("node").display()
+        );
+        Self::hold("node", Command::new(script("node")).args(["run", name]), &remedy)
+    }
+
+    fn hold(name: &str, command: &mut Command, remedy: &str) -> Result<Self, String> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -13,8 +13,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, fchmod, fstatvfs, mkdirat, openat, renameat_with, statat,
-        unlinkat,
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, fchmod, fstatvfs, mkdirat, openat,
+        renameat_with, statat, unlinkat,
     },
     io::Errno,
 };
@@ -30,7 +30,11 @@ const STAGING: &str = ".probity-fetch";
 const MAX_DEPTH: usize = 66;
 
 /// While a model is written, only its owner may change its folders.
-const OPEN: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
+const OPEN: Mode = Mode::RWXU
+    .union(Mode::RGRP)
+    .union(Mode::XGRP)
+    .union(Mode::ROTH)
+    .union(Mode::XOTH);
 /// Afterwards nobody may, and everybody may look.
 const SEALED: Mode = Mode::from_raw_mode(0o555);
 const FILE: Mode = Mode::from_raw_mode(0o444);
@@ -52,8 +56,13 @@ impl Folder {
         let shown = path.display().to_string();
         let fail = |verb: &str, error: Errno| io(verb, &shown, error);
         // The path itself is the caller's and may be a link; what is beneath it may not.
-        let root = openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| fail("open", error))?;
+        let root = openat(
+            CWD,
+            path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|error| fail("open", error))?;
         let ours = Ours::new(files)?;
         ours.survey(root.as_fd(), None, &shown)?;
         empty(root.as_fd(), 0).map_err(|error| fail("empty", error))?;
@@ -77,7 +86,9 @@ impl Folder {
             Err(error) => return Err(fail(error)),
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&self.staging, &name, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(fail)
+        openat(&self.staging, &name, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(fail)
     }
 
     /// Gives a staged file its name and makes it readable for everybody and writable for nobody.
@@ -85,7 +96,9 @@ impl Folder {
         let fail = |error| io("write", path.as_str(), error);
         fchmod(file, FILE).map_err(fail)?;
         let components: Vec<&str> = path.components().collect();
-        let Some((name, parents)) = components.split_last() else { return Ok(()) };
+        let Some((name, parents)) = components.split_last() else {
+            return Ok(());
+        };
         let parent = self.descend(parents).map_err(fail)?;
         let parent = parent.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
         let staged = number.to_string();
@@ -138,7 +151,11 @@ impl Folder {
 fn folders<'a>(files: &[&'a RelPath]) -> BTreeSet<&'a str> {
     files
         .iter()
-        .flat_map(|path| path.as_str().match_indices('/').map(|(end, _)| &path.as_str()[..end]))
+        .flat_map(|path| {
+            path.as_str()
+                .match_indices('/')
+                .map(|(end, _)| &path.as_str()[..end])
+        })
         .collect()
 }
 
@@ -150,13 +167,21 @@ struct Ours<'a> {
 
 impl<'a> Ours<'a> {
     fn new(files: &[&'a RelPath]) -> Result<Self, Failure> {
-        if let Some(path) = files.iter().find(|path| path.components().next() == Some(STAGING)) {
+        if let Some(path) = files
+            .iter()
+            .find(|path| path.components().next() == Some(STAGING))
+        {
             return Err(Failure::new(
                 Reason::MalformedPath,
-                format!("the model has a file `{path}`, a name that is used while fetching: rename it and sign the model again"),
+                format!(
+                    "the model has a file `{path}`, a name that is used while fetching: rename it and sign the model again"
+                ),
             ));
         }
-        Ok(Self { files: files.iter().map(|path| path.as_str()).collect(), folders: folders(files) })
+        Ok(Self {
+            files: files.iter().map(|path| path.as_str()).collect(),
+            folders: folders(files),
+        })
     }
 
     /// Refuses a folder with anything in it that is not ours. Looks at everything before anything is removed.
@@ -165,7 +190,9 @@ impl<'a> Ours<'a> {
             if parent.is_none() && name == STAGING.as_bytes() {
                 continue;
             }
-            let path = std::str::from_utf8(&name).ok().and_then(|name| RelPath::child(parent, name).ok());
+            let path = std::str::from_utf8(&name)
+                .ok()
+                .and_then(|name| RelPath::child(parent, name).ok());
             match &path {
                 Some(path) if kind == FileType::RegularFile && self.files.contains(path.as_str()) => {}
                 Some(path) if kind == FileType::Directory && self.folders.contains(path.as_str()) => {
@@ -190,7 +217,12 @@ impl<'a> Ours<'a> {
 
 /// Opens a folder by one component, following no link.
 fn folder(above: BorrowedFd<'_>, component: &str) -> rustix::io::Result<OwnedFd> {
-    openat(above, component, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    openat(
+        above,
+        component,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// The entries of a folder, read before any of them is changed.
@@ -203,7 +235,9 @@ fn entries(at: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<u8>, FileType)>> {
             continue;
         }
         let kind = match entry.file_type() {
-            FileType::Unknown => FileType::from_raw_mode(statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
+            FileType::Unknown => {
+                FileType::from_raw_mode(statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode)
+            }
             kind => kind,
         };
         all.push((name.to_bytes().to_vec(), kind));
@@ -240,7 +274,9 @@ pub(super) fn failure(verb: &str, shown: &str, error: &std::io::Error) -> Failur
     use std::io::ErrorKind;
     let remedy = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "enlarge the volume",
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "make the folder writable for this user",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "make the folder writable for this user"
+        }
         ErrorKind::NotFound => "make the folder first",
         _ => "look at the volume",
     };
@@ -248,6 +284,7 @@ pub(super) fn failure(verb: &str, shown: &str, error: &std::io::Error) -> Failur
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the names are the test's own")]
 mod tests {
     use std::{
         fs,
@@ -278,7 +315,10 @@ mod tests {
         let names: Vec<_> = names.iter().collect();
         let folder = Folder::open(temp.path(), &names).unwrap();
         let staged = folder.stage(0).unwrap();
-        assert!(!temp.path().join("model.onnx").exists(), "a file that is not proven has no name");
+        assert!(
+            !temp.path().join("model.onnx").exists(),
+            "a file that is not proven has no name"
+        );
         folder.publish(0, &staged, names[0]).unwrap();
         write(&folder, 1, names[1], "c");
         write(&folder, 2, names[2], "d");
@@ -291,7 +331,10 @@ mod tests {
         assert!(!temp.path().join(STAGING).exists());
         // What was sealed can be written again by the same owner.
         let folder = Folder::open(temp.path(), &names).unwrap();
-        assert!(!temp.path().join("a").exists(), "emptied before it is written again");
+        assert!(
+            !temp.path().join("a").exists(),
+            "emptied before it is written again"
+        );
         drop(folder);
     }
 
@@ -330,9 +373,15 @@ mod tests {
                 fs::write(at.join("a/thesis.txt"), "x").unwrap();
             }),
             ("a folder", |at| fs::create_dir(at.join("thesis")).unwrap()),
-            ("a link with a file's name", |at| symlink("/etc/passwd", at.join("c")).unwrap()),
-            ("a link with a folder's name", |at| symlink("/etc", at.join("a")).unwrap()),
-            ("a folder with a file's name", |at| fs::create_dir(at.join("c")).unwrap()),
+            ("a link with a file's name", |at| {
+                symlink("/etc/passwd", at.join("c")).unwrap();
+            }),
+            ("a link with a folder's name", |at| {
+                symlink("/etc", at.join("a")).unwrap();
+            }),
+            ("a folder with a file's name", |at| {
+                fs::create_dir(at.join("c")).unwrap();
+            }),
         ];
         for (what, plant) in plants {
             let temp = tempfile::tempdir().unwrap();
@@ -342,7 +391,10 @@ mod tests {
             let names = paths(&["a/b", "c"]);
             let failure = Folder::open(temp.path(), &names.iter().collect::<Vec<_>>()).unwrap_err();
             assert_eq!(failure.reason, Reason::Io, "{what}");
-            assert!(failure.message.contains("give an empty folder"), "{what}: {failure}");
+            assert!(
+                failure.message.contains("give an empty folder"),
+                "{what}: {failure}"
+            );
             assert!(temp.path().join(STAGING).exists(), "{what}: nothing was removed");
             assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2, "{what}");
         }

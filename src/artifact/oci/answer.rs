@@ -22,7 +22,10 @@ pub struct RegistryError {
 
 impl From<Failure> for RegistryError {
     fn from(failure: Failure) -> Self {
-        Self { failure, retry_after: None }
+        Self {
+            failure,
+            retry_after: None,
+        }
     }
 }
 
@@ -35,7 +38,10 @@ impl RegistryError {
     /// Whether the same request may succeed when it is simply made again: the registry was away, busy or slow.
     /// A refusal and an absence are transient too, but only people end them.
     pub fn is_worth_repeating(&self) -> bool {
-        matches!(self.failure.reason, Reason::RegistryUnavailable | Reason::RateLimited | Reason::Timeout)
+        matches!(
+            self.failure.reason,
+            Reason::RegistryUnavailable | Reason::RateLimited | Reason::Timeout
+        )
     }
 }
 
@@ -48,11 +54,15 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn manifest(reference: &Reference) -> Self {
-        Self { what: reference.to_string() }
+        Self {
+            what: reference.to_string(),
+        }
     }
 
     pub(super) fn blob(reference: &Reference, digest: &crate::evidence::Digest) -> Self {
-        Self { what: format!("blob {} of {}", digest.short(), reference.name()) }
+        Self {
+            what: format!("blob {} of {}", digest.short(), reference.name()),
+        }
     }
 
     /// The error that an unsuccessful status of `host` means. `authenticated` tells whether credentials were sent.
@@ -68,7 +78,9 @@ impl Asked {
         let (reason, message) = match code {
             401 | 403 if authenticated => (
                 Reason::RegistryDenied,
-                format!("{host} refuses the credentials for {what} ({code}): correct the pull secret, or the account's rights"),
+                format!(
+                    "{host} refuses the credentials for {what} ({code}): correct the pull secret, or the account's rights"
+                ),
             ),
             401 | 403 => (
                 Reason::RegistryDenied,
@@ -80,11 +92,15 @@ impl Asked {
             ),
             429 => (
                 Reason::RateLimited,
-                format!("{host} asks us to come back later for {what} (429): it is tried again, or use a registry with a higher limit"),
+                format!(
+                    "{host} asks us to come back later for {what} (429): it is tried again, or use a registry with a higher limit"
+                ),
             ),
             500..=599 => (
                 Reason::RegistryUnavailable,
-                format!("{host} answered {code} for {what}: it is tried again; if it stays, look at the registry"),
+                format!(
+                    "{host} answered {code} for {what}: it is tried again; if it stays, look at the registry"
+                ),
             ),
             _ => (
                 Reason::RegistryUnavailable,
@@ -92,7 +108,10 @@ impl Asked {
             ),
         };
         let retry_after = matches!(code, 429 | 503).then(|| retry_after(headers)).flatten();
-        RegistryError { failure: Failure::new(reason, message), retry_after }
+        RegistryError {
+            failure: Failure::new(reason, message),
+            retry_after,
+        }
     }
 
     /// The error that a failed request to `host` means.
@@ -103,18 +122,33 @@ impl Asked {
         if error.is_timeout() {
             return self.slow(host, "connecting");
         }
-        let verb = if error.is_connect() { "cannot be reached" } else { "broke off" };
-        RegistryError::new(
-            Reason::RegistryUnavailable,
-            format!("{host} {verb} for {what} ({}): it is tried again; if it stays, look at the registry and the network", causes(&error)),
-        )
+        let causes = causes(&error);
+        // What rustls says when the other side does not speak TLS.
+        let message = if error.is_connect() && causes.contains("InvalidContentType") {
+            format!(
+                "{host} does not speak TLS: serve {what} over TLS, or allow plain HTTP with --plain-http {host}"
+            )
+        } else {
+            let verb = if error.is_connect() {
+                "cannot be reached"
+            } else {
+                "broke off"
+            };
+            format!(
+                "{host} {verb} for {what} ({causes}): it is tried again; if it stays, look at the registry and the network"
+            )
+        };
+        RegistryError::new(Reason::RegistryUnavailable, message)
     }
 
     /// The error for a registry that did not go on in time.
     pub(super) fn slow(&self, host: &str, doing: &str) -> RegistryError {
         RegistryError::new(
             Reason::Timeout,
-            format!("{host} took too long {doing} for {}: it is tried again; if it stays, look at the registry and the network", self.what),
+            format!(
+                "{host} took too long {doing} for {}: it is tried again; if it stays, look at the registry and the network",
+                self.what
+            ),
         )
     }
 }
@@ -143,7 +177,10 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     } else {
         let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp());
         let now = date(headers.get(header::DATE)?.to_str().ok()?)?;
-        date(text)?.duration_since(now).try_into().unwrap_or(Duration::ZERO)
+        date(text)?
+            .duration_since(now)
+            .try_into()
+            .unwrap_or(Duration::ZERO)
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }
@@ -190,11 +227,16 @@ mod tests {
     #[test_case(503, false => (Reason::RegistryUnavailable, true); "away")]
     #[test_case(418, false => (Reason::RegistryUnavailable, true); "strange")]
     fn statuses(status: u16, authenticated: bool) -> (Reason, bool) {
-        let asked = Asked { what: "r.example/digits:1".to_owned() };
+        let asked = Asked {
+            what: "r.example/digits:1".to_owned(),
+        };
         let status = StatusCode::from_u16(status).unwrap();
         let error = asked.status("r.example", status, &HeaderMap::new(), authenticated);
         let message = &error.failure.message;
-        assert!(message.contains("r.example/digits:1") && message.contains(": "), "{message}");
+        assert!(
+            message.contains("r.example/digits:1") && message.contains(": "),
+            "{message}"
+        );
         assert!(error.failure.is_transient());
         (error.failure.reason, error.is_worth_repeating())
     }

@@ -39,18 +39,28 @@ impl Challenge {
         let mut basic = None;
         for value in headers.get_all(header::WWW_AUTHENTICATE) {
             // One unreadable header does not hide a readable one.
-            let Some(challenges) = value.to_str().ok().and_then(|text| http_auth::parse_challenges(text).ok()) else {
+            let Some(challenges) = value
+                .to_str()
+                .ok()
+                .and_then(|text| http_auth::parse_challenges(text).ok())
+            else {
                 continue;
             };
             for challenge in challenges {
                 let parameter = |name: &str| {
-                    let mut found = challenge.params.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+                    let mut found = challenge
+                        .params
+                        .iter()
+                        .filter(|(key, _)| key.eq_ignore_ascii_case(name));
                     let value = found.next().map(|(_, value)| value.to_unescaped());
                     value.filter(|value| value.len() <= MAX_PARAMETER && found.next().is_none())
                 };
                 if challenge.scheme.eq_ignore_ascii_case("bearer") {
                     if let Some(realm) = parameter("realm") {
-                        return Some(Self::Bearer { realm, service: parameter("service") });
+                        return Some(Self::Bearer {
+                            realm,
+                            service: parameter("service"),
+                        });
                     }
                 } else if challenge.scheme.eq_ignore_ascii_case("basic") {
                     basic = Some(Self::Basic);
@@ -63,7 +73,10 @@ impl Challenge {
 
 /// `Basic …`, marked as a secret so that nothing prints it.
 pub(super) fn basic_header(basic: &Basic) -> Option<HeaderValue> {
-    secret(&format!("Basic {}", STANDARD.encode(format!("{}:{}", basic.username, basic.password))))
+    secret(&format!(
+        "Basic {}",
+        STANDARD.encode(format!("{}:{}", basic.username, basic.password))
+    ))
 }
 
 fn secret(text: &str) -> Option<HeaderValue> {
@@ -126,9 +139,18 @@ impl Token {
     /// Reads a token server's answer received at `now`; `None` when there is no usable token in it.
     pub(super) fn read(json: &[u8], now: Instant) -> Option<Self> {
         let answer: TokenAnswer = serde_json::from_slice(json).ok()?;
-        let text = [answer.token, answer.access_token].into_iter().flatten().find(|text| !text.is_empty())?;
-        let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs).min(MAX_LIFETIME);
-        Some(Self { header: secret(&format!("Bearer {text}"))?, until: now + lifetime.saturating_sub(MARGIN) })
+        let text = [answer.token, answer.access_token]
+            .into_iter()
+            .flatten()
+            .find(|text| !text.is_empty())?;
+        let lifetime = answer
+            .expires_in
+            .map_or(DEFAULT_LIFETIME, Duration::from_secs)
+            .min(MAX_LIFETIME);
+        Some(Self {
+            header: secret(&format!("Bearer {text}"))?,
+            until: now + lifetime.saturating_sub(MARGIN),
+        })
     }
 }
 
@@ -157,7 +179,10 @@ impl Sessions {
 
     /// The challenge a repository of a registry made last.
     pub(super) fn challenge(&self, registry: &str, repository: &str) -> Option<Challenge> {
-        self.lock().challenges.get(&(registry.to_owned(), repository.to_owned())).cloned()
+        self.lock()
+            .challenges
+            .get(&(registry.to_owned(), repository.to_owned()))
+            .cloned()
     }
 
     /// Remembers a repository's challenge.
@@ -166,12 +191,18 @@ impl Sessions {
         if known.challenges.len() >= MAX_REMEMBERED {
             known.challenges.clear();
         }
-        known.challenges.insert((registry.to_owned(), repository.to_owned()), challenge);
+        known
+            .challenges
+            .insert((registry.to_owned(), repository.to_owned()), challenge);
     }
 
     /// A token that is still good at `now`.
     pub(super) fn token(&self, key: &TokenKey, now: Instant) -> Option<Token> {
-        self.lock().tokens.get(key).filter(|token| now < token.until).cloned()
+        self.lock()
+            .tokens
+            .get(key)
+            .filter(|token| now < token.until)
+            .cloned()
     }
 
     /// Keeps a token.
@@ -195,24 +226,29 @@ mod tests {
 
     use super::*;
 
-    fn bearer(realm: &str, service: Option<&str>) -> Option<Challenge> {
-        Some(Challenge::Bearer { realm: realm.to_owned(), service: service.map(ToOwned::to_owned) })
+    fn bearer(realm: &str, service: Option<&str>) -> Challenge {
+        Challenge::Bearer {
+            realm: realm.to_owned(),
+            service: service.map(ToOwned::to_owned),
+        }
     }
 
     #[test_case(&[r#"Basic realm="x""#] => Some(Challenge::Basic); "basic")]
     #[test_case(&[r#"bAsIc realm="x""#] => Some(Challenge::Basic); "schemes have no case")]
-    #[test_case(&[r#"Bearer realm="https://a/t",service="s",scope="repository:a:pull,push""#] => bearer("https://a/t", Some("s")); "bearer")]
-    #[test_case(&[r#"Bearer realm="https://a/t""#] => bearer("https://a/t", None); "bearer without service")]
-    #[test_case(&[r#"Basic realm="x", Bearer realm="https://a/t""#] => bearer("https://a/t", None); "a token rather than a password")]
-    #[test_case(&[r#"Basic realm="x""#, r#"Bearer realm="https://a/t""#] => bearer("https://a/t", None); "in two headers")]
+    #[test_case(&[r#"Bearer realm="https://a/t",service="s",scope="repository:a:pull,push""#] => Some(bearer("https://a/t", Some("s"))); "bearer")]
+    #[test_case(&[r#"Bearer realm="https://a/t""#] => Some(bearer("https://a/t", None)); "bearer without service")]
+    #[test_case(&[r#"Basic realm="x", Bearer realm="https://a/t""#] => Some(bearer("https://a/t", None)); "a token rather than a password")]
+    #[test_case(&[r#"Basic realm="x""#, r#"Bearer realm="https://a/t""#] => Some(bearer("https://a/t", None)); "in two headers")]
     #[test_case(&["Bearer =", r#"Basic realm="x""#] => Some(Challenge::Basic); "an unreadable header is passed over")]
     #[test_case(&["Bearer service=s"] => None; "bearer without realm")]
     #[test_case(&[r#"Bearer realm="https://a/t",realm="https://evil/t""#] => None; "two realms")]
     #[test_case(&[r#"Digest realm="x", nonce="y""#] => None; "another scheme")]
     #[test_case(&[] => None; "none")]
     fn chooses(values: &[&'static str]) -> Option<Challenge> {
-        let headers =
-            values.iter().map(|v| (header::WWW_AUTHENTICATE, HeaderValue::from_static(v))).collect::<HeaderMap>();
+        let headers = values
+            .iter()
+            .map(|v| (header::WWW_AUTHENTICATE, HeaderValue::from_static(v)))
+            .collect::<HeaderMap>();
         Challenge::choose(&headers)
     }
 
@@ -246,7 +282,11 @@ mod tests {
     #[test]
     fn secrets_do_not_print() {
         let token = Token::read(br#"{"token": "s3cret"}"#, Instant::now()).unwrap();
-        let basic = basic_header(&Basic { username: "u".to_owned(), password: "p".to_owned() }).unwrap();
+        let basic = basic_header(&Basic {
+            username: "u".to_owned(),
+            password: "p".to_owned(),
+        })
+        .unwrap();
         let shown = format!("{token:?} {:?} {basic:?}", token.header);
         assert!(!shown.contains("s3cret") && !shown.contains("dTpw"), "{shown}");
     }

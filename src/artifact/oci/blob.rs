@@ -35,7 +35,17 @@ impl Blob {
         stall: Duration,
         (host, asked): (String, Asked),
     ) -> Self {
-        Self { response, hash: Some(Context::new(&SHA256)), verified: false, expected, size, received: 0, stall, host, asked }
+        Self {
+            response,
+            hash: Some(Context::new(&SHA256)),
+            verified: false,
+            expected,
+            size,
+            received: 0,
+            stall,
+            host,
+            asked,
+        }
     }
 
     /// The next bytes; `None` once all of them came and their digest is the expected one.
@@ -46,7 +56,11 @@ impl Blob {
     pub async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, RegistryError> {
         if self.hash.is_none() {
             // Asked again after the end: the answer stays what it was.
-            return if self.verified { Ok(None) } else { Err(self.differs("not the bytes of that digest")) };
+            return if self.verified {
+                Ok(None)
+            } else {
+                Err(self.differs("not the bytes of that digest"))
+            };
         }
         let chunk = timeout(self.stall, self.response.chunk())
             .await
@@ -78,12 +92,19 @@ impl Blob {
             } else {
                 RegistryError::new(
                     Reason::RegistryUnavailable,
-                    format!("{} broke off for {}: it is tried again", self.host, self.asked.what),
+                    format!(
+                        "{} broke off for {}: it is tried again",
+                        self.host, self.asked.what
+                    ),
                 )
             });
         }
         self.verified = self.hash.take().map(finish) == Some(self.expected);
-        if self.verified { Ok(()) } else { Err(self.differs("not the bytes of that digest")) }
+        if self.verified {
+            Ok(())
+        } else {
+            Err(self.differs("not the bytes of that digest"))
+        }
     }
 
     fn differs(&self, how: &str) -> RegistryError {
@@ -104,7 +125,10 @@ impl Blob {
         if self.size > cap {
             return Err(RegistryError::new(
                 Reason::LimitExceeded,
-                format!("{} has {} bytes and at most {cap} are read: make it smaller", self.asked.what, self.size),
+                format!(
+                    "{} has {} bytes and at most {cap} are read: make it smaller",
+                    self.asked.what, self.size
+                ),
             ));
         }
         let mut all = Vec::new();
@@ -116,6 +140,8 @@ impl Blob {
 
     /// The same as a stream, which ends after the first error.
     pub fn into_stream(self) -> impl Stream<Item = Result<bytes::Bytes, RegistryError>> + Send {
-        futures::stream::try_unfold(self, |mut blob| async move { Ok(blob.chunk().await?.map(|bytes| (bytes, blob))) })
+        futures::stream::try_unfold(self, |mut blob| async move {
+            Ok(blob.chunk().await?.map(|bytes| (bytes, blob)))
+        })
     }
 }

@@ -60,7 +60,10 @@ pub struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("hosts", &self.hosts).field("timeouts", &self.timeouts).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("hosts", &self.hosts)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +105,11 @@ impl Client {
     /// read is never read with another.
     #[must_use]
     pub fn with_credentials(&self, credentials: Credentials) -> Self {
-        Self { credentials: Arc::new(credentials), sessions: Arc::default(), ..self.clone() }
+        Self {
+            credentials: Arc::new(credentials),
+            sessions: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// The digest that a reference stands for now.
@@ -152,21 +159,38 @@ impl Client {
         let path = format!("v2/{}/manifests/{name}", reference.repository());
         let read = async {
             let (response, host) = self.get(&asked, reference, &path, manifest::ACCEPT).await?;
-            let content_type =
-                response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(ToOwned::to_owned);
+            let content_type = response
+                .headers()
+                .get(header::CONTENT_TYPE)
+                .and_then(|v| v.to_str().ok())
+                .map(ToOwned::to_owned);
             let bytes = self.read(&asked, &host, response, MAX_MANIFEST).await?;
             Ok(VerifiedBytes::hash(bytes, content_type.as_deref()))
         };
-        timeout(self.timeouts.manifest, read).await.map_err(|_| asked.slow(reference.host(), "sending the manifest"))?
+        timeout(self.timeouts.manifest, read)
+            .await
+            .map_err(|_| asked.slow(reference.host(), "sending the manifest"))?
     }
 
     /// Opens a blob of the reference's repository. `size` is what the manifest says; the stream ends in an error when
     /// size or digest turn out different.
-    pub async fn blob(&self, reference: &Reference, digest: Digest, size: u64) -> Result<Blob, RegistryError> {
+    pub async fn blob(
+        &self,
+        reference: &Reference,
+        digest: Digest,
+        size: u64,
+    ) -> Result<Blob, RegistryError> {
         let asked = Asked::blob(reference, &digest);
         let path = format!("v2/{}/blobs/{digest}", reference.repository());
-        let (response, host) = self.get(&asked, reference, &path, "application/octet-stream, */*").await?;
-        Ok(Blob::new(response, (digest, size), self.timeouts.stall, (host, asked)))
+        let (response, host) = self
+            .get(&asked, reference, &path, "application/octet-stream, */*")
+            .await?;
+        Ok(Blob::new(
+            response,
+            (digest, size),
+            self.timeouts.stall,
+            (host, asked),
+        ))
     }
 
     /// A successful answer and the host it came from, challenges answered and redirects followed.
@@ -179,10 +203,20 @@ impl Client {
     ) -> Result<(Response, String), RegistryError> {
         let registry = self.hosts.registry(reference.host())?;
         let url = registry.join(path).map_err(|_| {
-            RegistryError::new(Reason::MalformedReference, format!("{} makes no URL: correct the reference", asked.what))
+            RegistryError::new(
+                Reason::MalformedReference,
+                format!("{} makes no URL: correct the reference", asked.what),
+            )
         })?;
-        let visit = Visit { asked, reference, registry: &registry, accept };
-        let basic = self.credentials.for_repository(reference.host(), reference.repository())?;
+        let visit = Visit {
+            asked,
+            reference,
+            registry: &registry,
+            accept,
+        };
+        let basic = self
+            .credentials
+            .for_repository(reference.host(), reference.repository())?;
 
         // What the repository wanted last time is brought along at once; most requests are answered then.
         let known = self.sessions.challenge(reference.host(), reference.repository());
@@ -191,18 +225,21 @@ impl Client {
             None => None,
         };
         let (mut response, mut at) = self.follow(&visit, url.clone(), authorization.as_ref()).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && same_origin(&at, &registry) {
-            if let Some(challenge) = Challenge::choose(response.headers()) {
-                if let Challenge::Bearer { realm, service } = &challenge {
-                    self.sessions.forget(&TokenKey::to_pull(realm, service.as_deref(), reference.repository()));
-                }
-                let answer = self.answer(&visit, &challenge, basic.as_ref()).await?;
-                // The same password a second time would only count against the account.
-                if answer.is_some() && answer != authorization {
-                    authorization = answer;
-                    (response, at) = self.follow(&visit, url, authorization.as_ref()).await?;
-                    self.sessions.remember(reference.host(), reference.repository(), challenge);
-                }
+        if response.status() == StatusCode::UNAUTHORIZED
+            && same_origin(&at, &registry)
+            && let Some(challenge) = Challenge::choose(response.headers())
+        {
+            if let Challenge::Bearer { realm, service } = &challenge {
+                let key = TokenKey::to_pull(realm, service.as_deref(), reference.repository());
+                self.sessions.forget(&key);
+            }
+            let answer = self.answer(&visit, &challenge, basic.as_ref()).await?;
+            // The same password a second time would only count against the account.
+            if answer.is_some() && answer != authorization {
+                authorization = answer;
+                (response, at) = self.follow(&visit, url, authorization.as_ref()).await?;
+                self.sessions
+                    .remember(reference.host(), reference.repository(), challenge);
             }
         }
         let host = host_of(&at);
@@ -234,7 +271,11 @@ impl Client {
         }
         Err(RegistryError::new(
             Reason::RegistryUnavailable,
-            format!("{} redirects in circles for {}: correct its configuration", visit.reference.host(), visit.asked.what),
+            format!(
+                "{} redirects in circles for {}: correct its configuration",
+                visit.reference.host(),
+                visit.asked.what
+            ),
         ))
     }
 
@@ -296,12 +337,16 @@ impl Client {
         }
         let host = host_of(&url);
         let authorization = basic.and_then(basic_header);
-        let response = self.once(asked, &url, "application/json", authorization.as_ref()).await?;
+        let response = self
+            .once(asked, &url, "application/json", authorization.as_ref())
+            .await?;
         let status = response.status();
         if status.is_redirection() {
             return Err(RegistryError::new(
                 Reason::HostNotAllowed,
-                format!("the token realm {host} redirects, which is not followed because a password would go along: correct the registry's realm"),
+                format!(
+                    "the token realm {host} redirects, which is not followed because a password would go along: correct the registry's realm"
+                ),
             ));
         }
         if !status.is_success() {
@@ -311,7 +356,10 @@ impl Client {
         Token::read(&json, Instant::now()).ok_or_else(|| {
             RegistryError::new(
                 Reason::RegistryUnavailable,
-                format!("the token realm {host} gave no token for {}: look at its logs", asked.what),
+                format!(
+                    "the token realm {host} gave no token for {}: look at its logs",
+                    asked.what
+                ),
             )
         })
     }
@@ -333,7 +381,10 @@ impl Client {
             if all.len() + bytes.len() > cap {
                 return Err(RegistryError::new(
                     Reason::LimitExceeded,
-                    format!("what {host} sends for {} is larger than {cap} bytes: check that it is a model", asked.what),
+                    format!(
+                        "what {host} sends for {} is larger than {cap} bytes: check that it is a model",
+                        asked.what
+                    ),
                 ));
             }
             all.extend_from_slice(&bytes);

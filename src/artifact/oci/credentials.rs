@@ -32,7 +32,9 @@ pub struct Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.entries.iter().map(|(key, _)| &key.host)).finish()
+        f.debug_list()
+            .entries(self.entries.iter().map(|(key, _)| &key.host))
+            .finish()
     }
 }
 
@@ -96,8 +98,11 @@ impl Credentials {
                 Category::Io | Category::Syntax | Category::Eof => refuse("are not JSON"),
             }
         })?;
-        let mut entries: Vec<_> =
-            config.auths.iter().map(|(key, entry)| (Key::read(key), entry.clone())).collect();
+        let mut entries: Vec<_> = config
+            .auths
+            .iter()
+            .map(|(key, entry)| (Key::read(key), entry.clone()))
+            .collect();
         // The entry with the longest path is the one that is meant.
         entries.sort_by_key(|(key, _)| std::cmp::Reverse(key.path.len()));
         Ok(Self { entries })
@@ -118,13 +123,19 @@ impl Credentials {
 impl Key {
     /// Docker writes keys as hosts, as URLs, and with the API's version behind: all of them mean the host.
     fn read(text: &str) -> Self {
-        let text = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+        let text = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"))
+            .unwrap_or(text);
         let (host, path) = text.split_once('/').unwrap_or((text, ""));
         let path = match path.trim_end_matches('/') {
             "v1" | "v2" => "",
             path => path,
         };
-        Self { host: host.to_owned(), path: path.to_owned() }
+        Self {
+            host: host.to_owned(),
+            path: path.to_owned(),
+        }
     }
 
     fn is_for(&self, host: &str, repository: &str) -> bool {
@@ -141,22 +152,36 @@ impl Entry {
         let refuse = |problem: &str| {
             Err(Failure::new(
                 Reason::MalformedCredentials,
-                format!("the credentials for {host} {problem}: give it a user name and a password or access token"),
+                format!(
+                    "the credentials for {host} {problem}: give it a user name and a password or access token"
+                ),
             ))
         };
-        let given = |field: &Option<String>| field.as_deref().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+        let given = |field: &Option<String>| {
+            field
+                .as_deref()
+                .filter(|text| !text.is_empty())
+                .map(ToOwned::to_owned)
+        };
         if given(&self.identitytoken).is_some() || given(&self.registrytoken).is_some() {
             return refuse("are an identity token, which is not supported");
         }
         let basic = if let Some(auth) = given(&self.auth) {
-            let Some(text) = STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
+            let Some(text) = STANDARD
+                .decode(auth.trim())
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+            else {
                 return refuse("have an `auth` that is not base64 of text");
             };
             // Docker pads with NUL.
             let Some((username, password)) = text.trim_end_matches('\0').split_once(':') else {
                 return refuse("have an `auth` that is not base64 of name:password");
             };
-            Basic { username: username.to_owned(), password: password.to_owned() }
+            Basic {
+                username: username.to_owned(),
+                password: password.to_owned(),
+            }
         } else {
             match (given(&self.username), given(&self.password)) {
                 (Some(username), Some(password)) => Basic { username, password },
@@ -164,7 +189,11 @@ impl Entry {
                 _ => return refuse("have only one of user name and password"),
             }
         };
-        if basic.username.contains(':') || [&basic.username, &basic.password].iter().any(|t| t.contains(char::is_control)) {
+        if basic.username.contains(':')
+            || [&basic.username, &basic.password]
+                .iter()
+                .any(|t| t.contains(char::is_control))
+        {
             return refuse("hold characters that HTTP cannot carry");
         }
         Ok(Some(basic))
@@ -184,25 +213,33 @@ mod tests {
         Credentials::from_docker_config(config.as_bytes())?.for_repository(host, repository)
     }
 
-    fn user(name: &str) -> Option<Basic> {
-        Some(Basic { username: name.to_owned(), password: "pass".to_owned() })
+    fn user(name: &str) -> Basic {
+        Basic {
+            username: name.to_owned(),
+            password: "pass".to_owned(),
+        }
     }
 
-    #[test_case("registry.example", "registry.example" => user("user"); "the host")]
-    #[test_case("https://registry.example", "registry.example" => user("user"); "a URL")]
-    #[test_case("https://registry.example/v1/", "registry.example" => user("user"); "a URL with a version")]
-    #[test_case("registry.example/v2", "registry.example" => user("user"); "a version")]
-    #[test_case("registry.example:5000", "registry.example:5000" => user("user"); "with a port")]
+    #[test_case("registry.example", "registry.example" => Some(user("user")); "the host")]
+    #[test_case("https://registry.example", "registry.example" => Some(user("user")); "a URL")]
+    #[test_case("https://registry.example/v1/", "registry.example" => Some(user("user")); "a URL with a version")]
+    #[test_case("registry.example/v2", "registry.example" => Some(user("user")); "a version")]
+    #[test_case("registry.example:5000", "registry.example:5000" => Some(user("user")); "with a port")]
     #[test_case("registry.example", "registry.example:5000" => None; "no port is not any port")]
     #[test_case("registry.example:5000", "registry.example" => None; "a port is not no port")]
     #[test_case("registry.example", "evil-registry.example" => None; "a name that ends alike")]
     #[test_case("registry.example", "registry.example.evil.example" => None; "a name that begins alike")]
     #[test_case("*.example", "registry.example" => None; "no wildcards")]
-    #[test_case("registry.example/models", "registry.example" => user("user"); "below a path")]
-    #[test_case("registry.example/models/digits", "registry.example" => user("user"); "the repository itself")]
+    #[test_case("registry.example/models", "registry.example" => Some(user("user")); "below a path")]
+    #[test_case("registry.example/models/digits", "registry.example" => Some(user("user")); "the repository itself")]
     #[test_case("registry.example/model", "registry.example" => None; "a path is compared by components")]
     fn hosts(key: &str, host: &str) -> Option<Basic> {
-        look(&format!(r#"{{"auths": {{"{key}": {{"auth": "{AUTH}"}}}}}}"#), host, "models/digits").unwrap()
+        look(
+            &format!(r#"{{"auths": {{"{key}": {{"auth": "{AUTH}"}}}}}}"#),
+            host,
+            "models/digits",
+        )
+        .unwrap()
     }
 
     #[test]
@@ -210,18 +247,29 @@ mod tests {
         let config = r#"{"auths": {"r.example": {"username": "any", "password": "pass"},
             "r.example/models/digits": {"username": "digits", "password": "pass"},
             "r.example/models": {"username": "models", "password": "pass"}}}"#;
-        assert_eq!(look(config, "r.example", "models/digits/v1").unwrap(), user("digits"));
-        assert_eq!(look(config, "r.example", "models/letters").unwrap(), user("models"));
-        assert_eq!(look(config, "r.example", "other").unwrap(), user("any"));
+        assert_eq!(
+            look(config, "r.example", "models/digits/v1").unwrap(),
+            Some(user("digits"))
+        );
+        assert_eq!(
+            look(config, "r.example", "models/letters").unwrap(),
+            Some(user("models"))
+        );
+        assert_eq!(look(config, "r.example", "other").unwrap(), Some(user("any")));
     }
 
-    #[test_case(&format!(r#"{{"auth": "{AUTH}"}}"#) => user("user"); "auth")]
-    #[test_case(r#"{"username": "user", "password": "pass"}"# => user("user"); "name and password")]
-    #[test_case(&format!(r#"{{"auth": "{AUTH}", "username": "other", "password": "other", "email": "a@b"}}"#) => user("user"); "auth wins")]
-    #[test_case(r#"{"auth": "", "username": "user", "password": "pass", "identitytoken": ""}"# => user("user"); "empty fields are absent")]
+    #[test_case(&format!(r#"{{"auth": "{AUTH}"}}"#) => Some(user("user")); "auth")]
+    #[test_case(r#"{"username": "user", "password": "pass"}"# => Some(user("user")); "name and password")]
+    #[test_case(&format!(r#"{{"auth": "{AUTH}", "username": "other", "password": "other", "email": "a@b"}}"#) => Some(user("user")); "auth wins")]
+    #[test_case(r#"{"auth": "", "username": "user", "password": "pass", "identitytoken": ""}"# => Some(user("user")); "empty fields are absent")]
     #[test_case("{}" => None; "an empty entry is anonymous")]
     fn entries(entry: &str) -> Option<Basic> {
-        look(&format!(r#"{{"auths": {{"r.example": {entry}}}}}"#), "r.example", "a").unwrap()
+        look(
+            &format!(r#"{{"auths": {{"r.example": {entry}}}}}"#),
+            "r.example",
+            "a",
+        )
+        .unwrap()
     }
 
     #[test_case("", "not JSON"; "empty")]
@@ -244,15 +292,19 @@ mod tests {
 
     #[test]
     fn a_broken_entry_harms_only_its_own_registry() {
-        let config = format!(r#"{{"auths": {{"bad.example": {{"auth": "!"}}, "r.example": {{"auth": "{AUTH}"}}}}}}"#);
-        assert_eq!(look(&config, "r.example", "a").unwrap(), user("user"));
+        let config =
+            format!(r#"{{"auths": {{"bad.example": {{"auth": "!"}}, "r.example": {{"auth": "{AUTH}"}}}}}}"#);
+        assert_eq!(look(&config, "r.example", "a").unwrap(), Some(user("user")));
     }
 
     #[test]
     fn debug_shows_no_secret() {
         let config = format!(r#"{{"auths": {{"r.example": {{"auth": "{AUTH}"}}}}}}"#);
         let credentials = Credentials::from_docker_config(config.as_bytes()).unwrap();
-        let shown = format!("{credentials:?} {:?}", credentials.for_repository("r.example", "a"));
+        let shown = format!(
+            "{credentials:?} {:?}",
+            credentials.for_repository("r.example", "a")
+        );
         assert!(!shown.contains(AUTH) && !shown.contains("pass"), "{shown}");
     }
 }

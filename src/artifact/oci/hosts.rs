@@ -36,9 +36,10 @@ impl FromStr for Host {
         let url = Url::parse(&format!("foreign://{text}/")).map_err(|_| refuse())?;
         let https = Url::parse(&format!("https://{text}/")).map_err(|_| refuse())?;
         match https.host_str() {
-            Some(name) if url.path() == "/" && name.is_ascii() => {
-                Ok(Self { name: name.to_owned(), port: url.port() })
-            }
+            Some(name) if url.path() == "/" && name.is_ascii() => Ok(Self {
+                name: name.to_owned(),
+                port: url.port(),
+            }),
             _ => Err(refuse()),
         }
     }
@@ -79,18 +80,28 @@ impl HostPolicy {
     /// list to what it starts.
     pub fn arguments(&self) -> Vec<String> {
         let flag = |name: &'static str, hosts: &BTreeSet<Host>| {
-            hosts.iter().map(|host| format!("--{name}={host}")).collect::<Vec<_>>()
+            hosts
+                .iter()
+                .map(|host| format!("--{name}={host}"))
+                .collect::<Vec<_>>()
         };
         let mut arguments = flag("plain-http", &self.plain_http);
         arguments.extend(flag("allow-host", &self.extra));
-        arguments.extend(self.registries.iter().flat_map(|hosts| flag("allow-registry", hosts)));
+        arguments.extend(
+            self.registries
+                .iter()
+                .flat_map(|hosts| flag("allow-registry", hosts)),
+        );
         arguments
     }
 
     /// The URL under which a registry is asked: its scheme follows from [`HostPolicy::plain_http`] alone.
     pub(super) fn registry(&self, host: &str) -> Result<Url, Failure> {
         let unreadable = || {
-            Failure::new(Reason::MalformedReference, format!("`{host}` is not a registry's host: correct the reference"))
+            Failure::new(
+                Reason::MalformedReference,
+                format!("`{host}` is not a registry's host: correct the reference"),
+            )
         };
         let plain = Url::parse(&format!("http://{host}/")).map_err(|_| unreadable())?;
         let url = if self.plain_http.iter().any(|allowed| allowed.is_at(&plain)) {
@@ -117,7 +128,10 @@ impl HostPolicy {
         let url = Url::parse(realm).map_err(|_| {
             Failure::new(
                 Reason::RegistryUnavailable,
-                format!("{} names a token realm that is no URL: correct the registry's configuration", host_of(registry)),
+                format!(
+                    "{} names a token realm that is no URL: correct the registry's configuration",
+                    host_of(registry)
+                ),
             )
         })?;
         self.judge(registry, &url, "sends for a token to")?;
@@ -129,7 +143,10 @@ impl HostPolicy {
         let url = current.join(location).map_err(|_| {
             Failure::new(
                 Reason::RegistryUnavailable,
-                format!("{} redirects to something that is no URL: correct its configuration", host_of(current)),
+                format!(
+                    "{} redirects to something that is no URL: correct its configuration",
+                    host_of(current)
+                ),
             )
         })?;
         self.judge(registry, &url, "redirects to")?;
@@ -140,10 +157,15 @@ impl HostPolicy {
         let (from, to) = (host_of(registry), host_of(target));
         let refuse = |message: String| Err(Failure::new(Reason::HostNotAllowed, message));
         if !matches!(target.scheme(), "http" | "https") || target.host_str().is_none() {
-            return refuse(format!("{from} {verb} a URL of scheme `{}`: only https is followed", target.scheme()));
+            return refuse(format!(
+                "{from} {verb} a URL of scheme `{}`: only https is followed",
+                target.scheme()
+            ));
         }
         if !target.username().is_empty() || target.password().is_some() {
-            return refuse(format!("{from} {verb} {to} with a user name in the URL: correct the registry's configuration"));
+            return refuse(format!(
+                "{from} {verb} {to} with a user name in the URL: correct the registry's configuration"
+            ));
         }
         let own = target.host_str() == registry.host_str()
             && target.port_or_known_default() == registry.port_or_known_default();
@@ -215,7 +237,10 @@ mod tests {
     #[test_case("registry.example:80", &["registry.example"], "http://registry.example/"; "the default port")]
     #[test_case("registry.example:5000", &["registry.example"], "https://registry.example:5000/"; "no port is not any port")]
     fn a_registrys_scheme(host: &str, plain: &[&str], url: &str) {
-        let policy = HostPolicy { plain_http: set(plain), ..HostPolicy::default() };
+        let policy = HostPolicy {
+            plain_http: set(plain),
+            ..HostPolicy::default()
+        };
         assert_eq!(policy.registry(host).unwrap().as_str(), url);
     }
 
@@ -224,7 +249,10 @@ mod tests {
     #[test_case("a.example:444" => false; "another port")]
     #[test_case("b.a.example" => false; "a name below it")]
     fn only_listed_registries(host: &str) -> bool {
-        let policy = HostPolicy { registries: Some(set(&["a.example"])), ..HostPolicy::default() };
+        let policy = HostPolicy {
+            registries: Some(set(&["a.example"])),
+            ..HostPolicy::default()
+        };
         match policy.registry(host) {
             Ok(_) => true,
             Err(failure) => {
@@ -256,14 +284,21 @@ mod tests {
     #[test_case("r.example", &[], &[], "file:///etc/passwd", "scheme"; "a file")]
     #[test_case("r.example", &["auth.example"], &[], "https://auth.example./token", "--allow-host"; "a trailing dot is another host")]
     fn realms_and_redirects(registry: &str, extra: &[&str], plain: &[&str], target: &str, problem: &str) {
-        let policy = HostPolicy { extra: set(extra), plain_http: set(plain), registries: None };
+        let policy = HostPolicy {
+            extra: set(extra),
+            plain_http: set(plain),
+            registries: None,
+        };
         let base = policy.registry(registry).unwrap();
         for outcome in [policy.realm(&base, target), policy.redirect(&base, &base, target)] {
             match outcome {
                 Ok(_) => assert_eq!(problem, "", "allowed"),
                 Err(failure) => {
                     assert_eq!(failure.reason, Reason::HostNotAllowed);
-                    assert!(!problem.is_empty() && failure.message.contains(problem), "{failure}");
+                    assert!(
+                        !problem.is_empty() && failure.message.contains(problem),
+                        "{failure}"
+                    );
                 }
             }
         }
@@ -292,7 +327,10 @@ mod tests {
         let policy = HostPolicy::default();
         let base = policy.registry("r.example").unwrap();
         let current = base.join("/v2/a/blobs/x").unwrap();
-        assert_eq!(policy.redirect(&base, &current, "../y").unwrap().as_str(), "https://r.example/v2/a/y");
+        assert_eq!(
+            policy.redirect(&base, &current, "../y").unwrap().as_str(),
+            "https://r.example/v2/a/y"
+        );
         assert!(policy.redirect(&base, &current, "//evil.example/y").is_err());
     }
 
@@ -300,7 +338,9 @@ mod tests {
     fn messages_do_not_repeat_a_urls_query() {
         let policy = HostPolicy::default();
         let base = policy.registry("r.example").unwrap();
-        let failure = policy.redirect(&base, &base, "https://s3.example/x?signature=SECRET").unwrap_err();
+        let failure = policy
+            .redirect(&base, &base, "https://s3.example/x?signature=SECRET")
+            .unwrap_err();
         assert!(!failure.message.contains("SECRET"), "{failure}");
     }
 }

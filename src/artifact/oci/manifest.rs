@@ -42,9 +42,19 @@ impl VerifiedBytes {
         let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         hash.update(&bytes);
         let content_type = content_type
-            .map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+            .map(|text| {
+                text.split(';')
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_ascii_lowercase()
+            })
             .filter(|text| !text.is_empty());
-        Self { digest: finish(hash), bytes: bytes.into(), content_type }
+        Self {
+            digest: finish(hash),
+            bytes: bytes.into(),
+            content_type,
+        }
     }
 
     /// The digest of exactly these bytes.
@@ -124,8 +134,13 @@ impl Manifest {
     /// [`Reason::UnsupportedAlgorithm`] when a digest is not SHA-256.
     pub fn read(verified: &VerifiedBytes) -> Result<Self, Failure> {
         check_kind(verified)?;
-        let wire: Wire = serde_json::from_slice(&verified.bytes).map_err(|error| malformed(verified, &error))?;
-        let kind = Kind { schema_version: wire.schema_version, media_type: wire.media_type, manifests: None };
+        let wire: Wire =
+            serde_json::from_slice(&verified.bytes).map_err(|error| malformed(verified, &error))?;
+        let kind = Kind {
+            schema_version: wire.schema_version,
+            media_type: wire.media_type,
+            manifests: None,
+        };
         if kind.schema_version != 2 {
             return Err(malformed(verified, &"its schemaVersion is not 2"));
         }
@@ -141,10 +156,16 @@ impl Manifest {
         }
         let descriptor = |wire: WireDescriptor| {
             let digest = wire.digest.parse().map_err(|error| {
-                if ["sha384:", "sha512:", "blake3:"].iter().any(|other| wire.digest.starts_with(other)) {
+                if ["sha384:", "sha512:", "blake3:"]
+                    .iter()
+                    .any(|other| wire.digest.starts_with(other))
+                {
                     Failure::new(
                         Reason::UnsupportedAlgorithm,
-                        format!("manifest {} uses digests other than sha256: push it again with sha256", verified.digest.short()),
+                        format!(
+                            "manifest {} uses digests other than sha256: push it again with sha256",
+                            verified.digest.short()
+                        ),
                     )
                 } else {
                     malformed(verified, &error)
@@ -160,7 +181,11 @@ impl Manifest {
         Ok(Self {
             artifact_type: wire.artifact_type,
             config: descriptor(wire.config)?,
-            layers: wire.layers.into_iter().map(descriptor).collect::<Result<_, Failure>>()?,
+            layers: wire
+                .layers
+                .into_iter()
+                .map(descriptor)
+                .collect::<Result<_, Failure>>()?,
         })
     }
 }
@@ -179,7 +204,10 @@ pub(super) fn check_kind(verified: &VerifiedBytes) -> Result<(), Failure> {
         Ok(kind) => kind,
         Err(_) if header.is_some_and(|header| !header.ends_with("json")) => {
             return unsupported(
-                &format!("a document of type `{}`, not a manifest", printable(header.unwrap_or_default(), 100)),
+                &format!(
+                    "a document of type `{}`, not a manifest",
+                    printable(header.unwrap_or_default(), 100)
+                ),
                 "check that the host is a registry",
             );
         }
@@ -191,31 +219,36 @@ pub(super) fn check_kind(verified: &VerifiedBytes) -> Result<(), Failure> {
     {
         return Err(malformed(
             verified,
-            &format_args!("it says `{}` and is served as `{}`", printable(stated, 100), printable(header, 100)),
+            &format_args!(
+                "it says `{}` and is served as `{}`",
+                printable(stated, 100),
+                printable(header, 100)
+            ),
         ));
     }
-    match stated.or(header) {
-        Some(OCI_INDEX | DOCKER_LIST) => {}
-        Some(OCI_MANIFEST | DOCKER_MANIFEST) if kind.manifests.is_none() => return Ok(()),
-        Some(OCI_MANIFEST | DOCKER_MANIFEST) => {
-            return Err(malformed(verified, &"it is a manifest and an index at once"));
+    match (stated.or(header), kind.manifests.is_some()) {
+        (None | Some(OCI_MANIFEST | DOCKER_MANIFEST), false) => Ok(()),
+        (Some(OCI_MANIFEST | DOCKER_MANIFEST), true) => {
+            Err(malformed(verified, &"it is a manifest and an index at once"))
         }
-        None if kind.manifests.is_none() => return Ok(()),
-        None => {}
-        Some(other) => {
-            return unsupported(
-                &format!("of type `{}`, which is not read", printable(other, 100)),
-                "push the model as an OCI image manifest",
-            );
-        }
+        (Some(OCI_INDEX | DOCKER_LIST), _) | (None, true) => unsupported(
+            "an index of several manifests",
+            "reference the model's own manifest by its digest",
+        ),
+        (Some(other), _) => unsupported(
+            &format!("of type `{}`, which is not read", printable(other, 100)),
+            "push the model as an OCI image manifest",
+        ),
     }
-    unsupported("an index of several manifests", "reference the model's own manifest by its digest")
 }
 
 fn malformed(verified: &VerifiedBytes, problem: &dyn std::fmt::Display) -> Failure {
     Failure::new(
         Reason::MalformedManifest,
-        format!("manifest {} is not well-formed ({problem}): push the model again with another tool", verified.digest.short()),
+        format!(
+            "manifest {} is not well-formed ({problem}): push the model again with another tool",
+            verified.digest.short()
+        ),
     )
 }
 
@@ -236,12 +269,19 @@ mod tests {
     }
 
     fn manifest(extra: &str) -> String {
-        format!(r#"{{"schemaVersion": 2, "config": {}, "layers": [{}]{extra}}}"#, layer(""), layer(""))
+        format!(
+            r#"{{"schemaVersion": 2, "config": {}, "layers": [{}]{extra}}}"#,
+            layer(""),
+            layer("")
+        )
     }
 
     #[test]
     fn hashes_its_bytes() {
-        assert_eq!(VerifiedBytes::hash(b"test".to_vec(), None).digest().to_string(), D);
+        assert_eq!(
+            VerifiedBytes::hash(b"test".to_vec(), None).digest().to_string(),
+            D
+        );
     }
 
     #[test_case(Some(OCI_MANIFEST), ""; "header only")]
@@ -285,7 +325,10 @@ mod tests {
     #[test]
     fn refuses_an_annotation_that_is_said_twice() {
         let layers = layer(r#", "annotations": {"path": "a", "path": "b"}"#);
-        let json = format!(r#"{{"schemaVersion": 2, "config": {}, "layers": [{layers}]}}"#, layer(""));
+        let json = format!(
+            r#"{{"schemaVersion": 2, "config": {}, "layers": [{layers}]}}"#,
+            layer("")
+        );
         let failure = read(&json, Some(OCI_MANIFEST)).unwrap_err();
         assert!(failure.message.contains("duplicate key `path`"), "{failure}");
     }
@@ -293,7 +336,13 @@ mod tests {
     #[test]
     fn refuses_too_many_layers() {
         let layers = vec![layer(""); MAX_LAYERS + 1].join(",");
-        let json = format!(r#"{{"schemaVersion": 2, "config": {}, "layers": [{layers}]}}"#, layer(""));
-        assert_eq!(read(&json, Some(OCI_MANIFEST)).unwrap_err().reason, Reason::LimitExceeded);
+        let json = format!(
+            r#"{{"schemaVersion": 2, "config": {}, "layers": [{layers}]}}"#,
+            layer("")
+        );
+        assert_eq!(
+            read(&json, Some(OCI_MANIFEST)).unwrap_err().reason,
+            Reason::LimitExceeded
+        );
     }
 }

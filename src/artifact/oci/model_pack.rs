@@ -52,22 +52,41 @@ impl ModelContent {
             let kind = printable(stated.unwrap_or(&manifest.config.media_type), 100);
             return Err(Failure::new(
                 Reason::NotAModel,
-                format!("the artifact is a `{kind}` and not a model: push it as a ModelPack artifact (artifactType {ARTIFACT_TYPE})"),
+                format!(
+                    "the artifact is a `{kind}` and not a model: push it as a ModelPack artifact (artifactType {ARTIFACT_TYPE})"
+                ),
             ));
         }
-        let mut files = manifest.layers.iter().map(read_layer).collect::<Result<Vec<_>, _>>()?;
+        let mut files = manifest
+            .layers
+            .iter()
+            .map(read_layer)
+            .collect::<Result<Vec<_>, _>>()?;
         refuse_collisions(&mut files)?;
-        let signature = files.iter().position(|file| file.path.as_str() == SIGNATURE).map(|at| files.remove(at));
+        let signature = files
+            .iter()
+            .position(|file| file.path.as_str() == SIGNATURE)
+            .map(|at| files.remove(at));
         if files.is_empty() {
             return Err(Failure::new(
                 Reason::NotAModel,
                 "the artifact has no file of a model: push the model's files as raw layers",
             ));
         }
-        let size = files.iter().try_fold(0_u64, |sum, file| sum.checked_add(file.size)).ok_or_else(|| {
-            Failure::new(Reason::LimitExceeded, "the sizes in the manifest add up to no number: push the model again")
-        })?;
-        Ok(Self { files, signature, size })
+        let size = files
+            .iter()
+            .try_fold(0_u64, |sum, file| sum.checked_add(file.size))
+            .ok_or_else(|| {
+                Failure::new(
+                    Reason::LimitExceeded,
+                    "the sizes in the manifest add up to no number: push the model again",
+                )
+            })?;
+        Ok(Self {
+            files,
+            signature,
+            size,
+        })
     }
 }
 
@@ -81,13 +100,18 @@ fn read_layer(layer: &Descriptor) -> Result<ModelFile, Failure> {
         let media_type = printable(&layer.media_type, 100);
         return Err(Failure::new(
             Reason::UnsupportedMediaType,
-            format!("the layer {name} is a `{media_type}`, which is not read: push every file as a raw layer of its own, as in application/vnd.cncf.model.weight.v1.raw"),
+            format!(
+                "the layer {name} is a `{media_type}`, which is not read: push every file as a raw layer of its own, as in application/vnd.cncf.model.weight.v1.raw"
+            ),
         ));
     }
     let path = path.ok_or_else(|| {
         Failure::new(
             Reason::MalformedPath,
-            format!("the layer {} says no path: push it with the annotation {FILE_PATH}", layer.digest.short()),
+            format!(
+                "the layer {} says no path: push it with the annotation {FILE_PATH}",
+                layer.digest.short()
+            ),
         )
     })?;
     Ok(ModelFile {
@@ -103,7 +127,10 @@ fn is_raw(media_type: &str) -> bool {
     media_type
         .strip_prefix("application/vnd.cncf.model.")
         .and_then(|rest| rest.strip_suffix(".v1.raw"))
-        .is_some_and(|kind| kind.split('.').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase())))
+        .is_some_and(|kind| {
+            kind.split('.')
+                .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
+        })
 }
 
 /// No path twice, none that is also a folder of another. Leaves the files in the order of their paths.
@@ -176,7 +203,12 @@ mod tests {
     #[test_case("code"; "code")]
     #[test_case("dataset"; "dataset")]
     fn reads_every_raw_kind(kind: &str) {
-        let content = model(&[layer(&format!("application/vnd.cncf.model.{kind}.v1.raw"), "a", 1)]).unwrap();
+        let content = model(&[layer(
+            &format!("application/vnd.cncf.model.{kind}.v1.raw"),
+            "a",
+            1,
+        )])
+        .unwrap();
         assert_eq!(content.files.len(), 1);
         assert!(content.signature.is_none());
     }
@@ -191,7 +223,10 @@ mod tests {
     fn archives_are_not_read(media_type: &str) {
         let failure = model(&[layer(RAW, "a", 1), layer(media_type, "weights.bin", 1)]).unwrap_err();
         assert_eq!(failure.reason, Reason::UnsupportedMediaType);
-        assert!(failure.message.contains("`weights.bin`") && failure.message.contains("push every file"), "{failure}");
+        assert!(
+            failure.message.contains("`weights.bin`") && failure.message.contains("push every file"),
+            "{failure}"
+        );
     }
 
     #[test_case("", "application/vnd.cncf.model.config.v1+json"; "no artifact type")]
@@ -226,7 +261,8 @@ mod tests {
 
     #[test]
     fn a_layer_without_a_path() {
-        let failure = model(&[format!(r#"{{"mediaType": "{RAW}", "digest": "{D}", "size": 1}}"#)]).unwrap_err();
+        let failure =
+            model(&[format!(r#"{{"mediaType": "{RAW}", "digest": "{D}", "size": 1}}"#)]).unwrap_err();
         assert_eq!(failure.reason, Reason::MalformedPath);
         assert!(failure.message.contains(FILE_PATH), "{failure}");
     }

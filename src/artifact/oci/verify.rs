@@ -77,14 +77,25 @@ fn look(report: &mut ArtifactReport, verified: &VerifiedBytes) -> Result<(ModelC
     Ok((content, signature))
 }
 
-async fn download(client: &Client, reference: &Reference, signature: &ModelFile) -> Result<Vec<u8>, RegistryError> {
+async fn download(
+    client: &Client,
+    reference: &Reference,
+    signature: &ModelFile,
+) -> Result<Vec<u8>, RegistryError> {
     let read = async {
-        client.blob(reference, signature.digest, signature.size).await?.read_all(oms::MAX_BUNDLE as u64).await
+        client
+            .blob(reference, signature.digest, signature.size)
+            .await?
+            .read_all(oms::MAX_BUNDLE as u64)
+            .await
     };
     timeout(SIGNATURE_DEADLINE, read).await.unwrap_or_else(|_| {
         Err(RegistryError::new(
             Reason::Timeout,
-            format!("{} took too long sending the signature of {reference}: it is tried again", reference.host()),
+            format!(
+                "{} took too long sending the signature of {reference}: it is tried again",
+                reference.host()
+            ),
         ))
     })
 }
@@ -98,7 +109,10 @@ fn judge(report: &mut ArtifactReport, content: ModelContent, bundle: &[u8], keys
         }
     };
     report.signers = vec![signed.signer().clone()];
-    let comparison = compare(&signed, content.files.into_iter().map(|file| (file.path, file.digest)));
+    let comparison = compare(
+        &signed,
+        content.files.into_iter().map(|file| (file.path, file.digest)),
+    );
     report.outcome = comparison.outcome;
     report.differences = comparison.differences;
     report.differing = comparison.differing;

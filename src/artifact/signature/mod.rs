@@ -1,6 +1,8 @@
 //! Who signed which files: `OpenSSF` Model Signing v1.0 bundles, and the keys they are verified with.
 //! Pure: it takes bytes and keys and reads no file, no network and no clock.
 
+#[cfg(test)]
+mod attacks;
 mod bundle;
 mod compare;
 mod dsse;

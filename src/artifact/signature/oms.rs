@@ -45,8 +45,8 @@ pub fn verify(raw: &[u8], keys: &KeyRing) -> Result<Verified<Manifest>, Failure>
         ));
     }
     let bundle = bundle::parse(raw)?;
-    let signed = dsse::pre_authentication_encoding(dsse::PAYLOAD_TYPE, &bundle.payload);
-    let signer = signer(keys, bundle.hint.as_deref(), &signed, &bundle.signature)?;
+    let message = dsse::pre_authentication_encoding(dsse::PAYLOAD_TYPE, &bundle.payload);
+    let signer = signer(keys, bundle.hint.as_deref(), &message, &bundle.signature)?;
     Ok(Verified {
         value: statement::parse(&bundle.payload)?,
         signer: signer.identity().clone(),
@@ -57,11 +57,11 @@ pub fn verify(raw: &[u8], keys: &KeyRing) -> Result<Verified<Manifest>, Failure>
 fn signer<'a>(
     keys: &'a KeyRing,
     hint: Option<&str>,
-    signed: &[u8],
+    message: &[u8],
     signature: &[u8],
 ) -> Result<&'a PublicKey, Failure> {
     if let Some(key) = hint.and_then(|hint| keys.hinted(hint)) {
-        return if key.verifies(signed, signature) {
+        return if key.verifies(message, signature) {
             Ok(key)
         } else {
             Err(Failure::new(
@@ -73,7 +73,7 @@ fn signer<'a>(
             ))
         };
     }
-    keys.keys().iter().find(|key| key.verifies(signed, signature)).ok_or_else(|| {
+    keys.keys().iter().find(|key| key.verifies(message, signature)).ok_or_else(|| {
         let named = match hint {
             Some(hint) => format!("it names the key {}", super::printable(hint, 12)),
             None => "it names no key".to_owned(),

@@ -230,7 +230,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_path_never_escapes(text in r"[a./\\ \x00-\x1f\u{202e}ä]{0,24}") {
+        fn a_path_never_escapes(text in r"(a|ä|\.|\.\.|/|\.\./|\\|\x00| ){0,8}") {
             if let Ok(path) = RelPath::parse(&text) {
                 prop_assert!(Path::new(path.as_str()).components().all(|c| matches!(c, Component::Normal(_))));
                 prop_assert_eq!(Path::new(path.as_str()).components().count(), path.components().count());

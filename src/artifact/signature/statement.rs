@@ -152,7 +152,7 @@ fn files(resources: &[Object<Resource>], model: &str) -> Result<Vec<SignedFile>,
         return Err(Failure::new(
             Reason::LimitExceeded,
             format!(
-                "the signature lists {} files, at most {MAX_FILES} are read",
+                "the signature lists {} files, at most {MAX_FILES} are read: sign fewer files at once",
                 resources.len()
             ),
         ));

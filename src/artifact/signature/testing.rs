@@ -58,9 +58,13 @@ impl Signer {
 
     /// The signature over a payload, DER.
     pub(crate) fn sign(&self, payload: &[u8]) -> Vec<u8> {
-        let signed = dsse::pre_authentication_encoding(dsse::PAYLOAD_TYPE, payload);
+        self.sign_raw(&dsse::pre_authentication_encoding(dsse::PAYLOAD_TYPE, payload))
+    }
+
+    /// The signature over just these bytes, DER.
+    pub(crate) fn sign_raw(&self, signed: &[u8]) -> Vec<u8> {
         self.pair
-            .sign(&SystemRandom::new(), &signed)
+            .sign(&SystemRandom::new(), signed)
             .unwrap()
             .as_ref()
             .to_vec()
@@ -98,6 +102,17 @@ impl Signer {
     pub(crate) fn manifest(&self, files: &[(&str, &[u8])]) -> Verified<Manifest> {
         oms::verify(&self.sign_files(files), &self.ring()).unwrap()
     }
+}
+
+/// A file that the official signer made.
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/fixtures/oms/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A key the official signer signed with, under the name of its file.
+pub(crate) fn fixture_key(name: &str) -> PublicKey {
+    PublicKey::parse(name, &String::from_utf8(fixture(&format!("{name}.pub"))).unwrap()).unwrap()
 }
 
 /// The digest of some content.

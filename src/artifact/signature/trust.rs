@@ -235,3 +235,102 @@ pub(super) fn to_pem(der: &[u8]) -> String {
     pem.push_str("-----END PUBLIC KEY-----\n");
     pem
 }
+
+#[cfg(test)]
+mod tests {
+    use test_case::test_case;
+
+    use super::{
+        super::testing::{Signer, fixture, fixture_key},
+        *,
+    };
+
+    fn text(name: &str) -> String {
+        String::from_utf8(fixture(name)).unwrap()
+    }
+
+    #[test_case("p256", "P-256")]
+    #[test_case("p384", "P-384")]
+    #[test_case("p521", "P-521")]
+    fn knows_the_curve(name: &str, curve: &str) {
+        let key = fixture_key(name);
+        assert_eq!(key.curve(), curve);
+        assert_eq!(key.name(), name);
+        assert_eq!(
+            key.hint,
+            hint_of(&fixture(&format!("{name}.pub"))),
+            "the hint is the hash of what OpenSSL writes"
+        );
+    }
+
+    #[test]
+    fn the_same_key_has_one_fingerprint_however_it_is_written() {
+        let usual = fixture_key("p256");
+        let windows = text("p256.pub").replace('\n', "\r\n");
+        let noted = format!("made in 2026\n{}\n\n", text("p256.pub").trim_end());
+        for other in [text("p256-compressed.pub"), windows, noted] {
+            let other = PublicKey::parse("other", &other).unwrap();
+            assert_eq!(
+                (other.fingerprint(), &other.hint),
+                (usual.fingerprint(), &usual.hint)
+            );
+        }
+        assert_ne!(usual.fingerprint(), fixture_key("stranger").fingerprint());
+    }
+
+    #[test]
+    fn the_same_key_under_two_names_is_one_key() {
+        let (release, other) = (Signer::new("release"), Signer::new("other"));
+        let ring =
+            KeyRing::from_pems([("a", release.pem()), ("b", release.pem()), ("c", other.pem())]).unwrap();
+        assert_eq!(
+            ring.keys().iter().map(PublicKey::name).collect::<Vec<_>>(),
+            ["a", "c"]
+        );
+    }
+
+    #[test_case("", "is not PEM"; "empty")]
+    #[test_case("release", "is not PEM"; "a word")]
+    #[test_case("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE", "is not PEM"; "only the middle")]
+    #[test_case("-----BEGIN PRIVATE KEY-----\n", "is a private key"; "private key")]
+    #[test_case("-----BEGIN EC PARAMETERS-----\nAA==\n-----END EC PARAMETERS-----\n-----BEGIN EC PRIVATE KEY-----\n", "is a private key"; "what openssl ecparam writes")]
+    #[test_case("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "is a private key"; "encrypted private key")]
+    #[test_case("-----BEGIN RSA PUBLIC KEY-----\n", "RSA"; "rsa in its own form")]
+    #[test_case("-----BEGIN SSH2 PUBLIC KEY-----\n", "another kind"; "ssh key")]
+    #[test_case("-----BEGIN PUBLIC KEY-----\n", "cannot be decoded"; "cut")]
+    #[test_case("-----BEGIN PUBLIC KEY-----\n!!\n-----END PUBLIC KEY-----\n", "cannot be decoded"; "no base64")]
+    #[test_case("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "is not a public key"; "no key")]
+    #[test_case("-----BEGIN PUBLIC KEY-----\nMAA=\n-----END PUBLIC KEY-----\n", "is no ECDSA key"; "an empty sequence")]
+    #[test_case(&text("rsa.pub"), "is an RSA key"; "rsa")]
+    #[test_case(&text("ed25519.pub"), "Ed25519"; "ed25519")]
+    #[test_case(&text("secp256k1.pub"), "secp256k1"; "secp256k1")]
+    #[test_case(&text("certificate.pem"), "is a certificate"; "certificate")]
+    #[test_case(&format!("{}{}", text("p256.pub"), text("p384.pub")), "2 keys in one"; "two keys")]
+    fn refuses(pem: &str, problem: &str) {
+        let failure = PublicKey::parse("bank-keys/2026-q3", pem).unwrap_err();
+        assert_eq!(failure.reason, Reason::TrustRootInvalid);
+        assert!(
+            failure.message.starts_with("the key bank-keys/2026-q3 "),
+            "{failure}"
+        );
+        assert!(
+            failure.message.contains(problem) && failure.message.contains(": "),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn a_bare_point_is_no_public_key() {
+        let point = vec![4; 65];
+        let pem = format!(
+            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+            STANDARD.encode(point)
+        );
+        assert!(
+            PublicKey::parse("point", &pem)
+                .unwrap_err()
+                .message
+                .contains("is not a public key")
+        );
+    }
+}

@@ -21,12 +21,10 @@ use crate::{
 
 /// Fits the second-level cache; larger reads were slower.
 const BUFFER: usize = 128 << 10;
-
 /// A cache line, where the buffer begins: into one that began 16 bytes later the kernel copied three times as slowly.
 const LINE: usize = 64;
-
-/// Fewer bytes are hashed before another thread has started.
-const WORTH_A_THREAD: u64 = 1 << 20;
+/// For less than this another thread costs more than it saves.
+const PER_THREAD: u64 = 1 << 20;
 
 /// Told how far hashing is, from several threads at once.
 pub trait Progress: Sync {
@@ -57,7 +55,7 @@ pub fn hash(tree: &Tree, files: &[FoundFile], progress: &dyn Progress) -> Result
     let bytes = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     progress.begin(files.len(), bytes);
     let work = Work::new(tree, files, progress);
-    let worthwhile = usize::try_from(bytes / WORTH_A_THREAD).unwrap_or(usize::MAX).saturating_add(1);
+    let worthwhile = usize::try_from(bytes / PER_THREAD + 1).unwrap_or(usize::MAX);
     let threads = thread::available_parallelism()
         .map_or(1, usize::from)
         .min(files.len())

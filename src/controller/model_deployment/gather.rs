@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub deployment: Option<Deployment>,
     /// The Service of the model's name, whoever it belongs to.
     pub service: Option<Service>,
-    /// The ServiceAccount of the model's name, whoever it belongs to.
+    /// The `ServiceAccount` of the model's name, whoever it belongs to.
     pub service_account: Option<ServiceAccount>,
     /// The verifications that this model owns.
     pub verifications: Vec<ArtifactVerification>,
@@ -32,13 +32,32 @@ pub struct Snapshot {
     pub pods: Vec<Pod>,
 }
 
-/// Reads the snapshot.
-pub(super) async fn gather(context: &Context, model: &ModelDeployment) -> Result<Snapshot, Error> {
-    let (name, namespace) = (model.name_any(), model.namespace().unwrap_or_default());
-    let uid = model.uid().unwrap_or_default();
+/// Reads the model and what there is for it; none when the model is gone or going.
+///
+/// The model too is read live: what a watch shows may lack the status that was written a moment ago, and with it what
+/// serves.
+pub(super) async fn gather(
+    context: &Context,
+    seen: &ModelDeployment,
+) -> Result<Option<(ModelDeployment, Snapshot)>, Error> {
+    let (name, namespace) = (seen.name_any(), seen.namespace().unwrap_or_default());
+    let uid = seen.uid().unwrap_or_default();
+    let model = context
+        .api::<ModelDeployment>(&namespace)
+        .get_opt(&name)
+        .await
+        .map_err(|source| Error::Gather {
+            what: "the model",
+            source,
+        })?
+        .filter(|model| model.uid() == seen.uid() && model.metadata.deletion_timestamp.is_none());
+    let Some(model) = model else { return Ok(None) };
     let labelled = ListParams::default().labels(&format!("{MODEL_LABEL}={name}"));
-    let (deployments, services, accounts) =
-        (context.api(&namespace), context.api(&namespace), context.api(&namespace));
+    let (deployments, services, accounts) = (
+        context.api(&namespace),
+        context.api(&namespace),
+        context.api(&namespace),
+    );
     let (deployment, service, service_account) = tokio::try_join!(
         context.applier.read(&deployments, &name),
         context.applier.read(&services, &name),
@@ -48,7 +67,10 @@ pub(super) async fn gather(context: &Context, model: &ModelDeployment) -> Result
         .api::<ArtifactVerification>(&namespace)
         .list(&labelled)
         .await
-        .map_err(|source| Error::Gather { what: "the model's ArtifactVerifications", source })?
+        .map_err(|source| Error::Gather {
+            what: "the model's ArtifactVerifications",
+            source,
+        })?
         .items
         .into_iter()
         .filter(|verification| is_controlled_by(verification, &uid))
@@ -59,10 +81,22 @@ pub(super) async fn gather(context: &Context, model: &ModelDeployment) -> Result
             .api::<Pod>(&namespace)
             .list(&labelled)
             .await
-            .map_err(|source| Error::Gather { what: "the model's Pods", source })?
+            .map_err(|source| Error::Gather {
+                what: "the model's Pods",
+                source,
+            })?
             .items
     } else {
         Vec::new()
     };
-    Ok(Snapshot { deployment, service, service_account, verifications, pods })
+    Ok(Some((
+        model,
+        Snapshot {
+            deployment,
+            service,
+            service_account,
+            verifications,
+            pods,
+        },
+    )))
 }

@@ -16,12 +16,16 @@ use crate::{
     api::{
         MODEL_LABEL,
         v1alpha1::{
-            ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ModelDeployment, OciSource, PinnedOciSource,
+            ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ModelDeployment, OciSource,
+            PinnedOciSource,
         },
     },
     cluster::is_controlled_by,
     evidence::{Digest, Failure, Reason, Reference, Verdict},
-    policy::{Decision, Evidence, Facts, Problem, Verification, World, accept, accept::accept_name, evaluate, required_keys},
+    policy::{
+        Decision, Evidence, Facts, Problem, Verification, World, accept, accept::accept_name, evaluate,
+        required_keys,
+    },
 };
 
 use super::{
@@ -116,57 +120,131 @@ pub fn plan(
     now: Timestamp,
 ) -> Plan {
     let uid = model.uid().unwrap_or_default();
-    let ours = snapshot.deployment.as_ref().filter(|deployment| is_controlled_by(*deployment, &uid));
+    let ours = snapshot
+        .deployment
+        .as_ref()
+        .filter(|deployment| is_controlled_by(*deployment, &uid));
     let rollout = rollout(ours, &snapshot.pods);
     let request = request(model);
     let source = model.spec.model.source.oci.as_ref();
-    let (Request::Known { reference, digest }, Some(source)) = (&request, source) else {
-        // Nothing to judge: what runs goes on as it is.
-        return Plan { request, requested: None, serving: None, rollout, desired: Desired::default() };
+    let (Request::Known { .. } | Request::Unresolved { .. }, Some(source)) = (&request, source) else {
+        // Nothing to judge and nothing to build from: what runs goes on as it is.
+        return Plan {
+            request,
+            requested: None,
+            serving: None,
+            rollout,
+            desired: Desired::default(),
+        };
     };
+    let judge = |runs: &RunningModel| judge(model, snapshot, world, runs, now);
+    let passes = |runs: &RunningModel| judge(runs).0.decision.verdict == Verdict::Pass;
 
-    let mut wanted = Vec::new();
-    let mut judge = |reference: &Reference, digest: Digest, pull_secret: Option<&String>| {
-        let verification = verification(model, world, reference, digest, pull_secret);
-        let evidence = evidence(verification.as_ref(), &snapshot.verifications, digest);
-        let facts = Facts::about(world, &model.namespace().unwrap_or_default(), reference.clone(), Some(digest), evidence.clone());
-        let name = verification.as_ref().map(kube::ResourceExt::name_any);
-        wanted.extend(verification);
-        Judgement { subject: digest, decision: evaluate(&facts, world, now), evidence, verification: name }
-    };
-    let requested = judge(&reference.pinned(*digest), *digest, source.pull_secret.as_ref());
-    let last_good = last_good(model, &rollout, source);
-    let serving = last_good
+    let asked = asked(&request, source);
+    let (requested, requested_wanted) = asked.as_ref().map(judge).unzip();
+    let good = last_good(model, &rollout, source, ours.is_some(), asked.as_ref(), passes);
+    let (serving, serving_wanted) = good
         .as_ref()
-        .filter(|good| good.digest != *digest)
-        .map(|good| judge(&good.reference, good.digest, good.pull_secret.as_ref()));
+        .filter(|good| Some(good.digest) != asked.as_ref().map(|asked| asked.digest))
+        .map(judge)
+        .unzip();
 
-    let runs = match requested.decision.verdict {
-        Verdict::Pass => Some(RunningModel {
-            reference: reference.pinned(*digest),
-            digest: *digest,
-            size: size(&requested.evidence),
-            pull_secret: source.pull_secret.clone(),
-        }),
+    let verdict = requested
+        .as_ref()
+        .map_or(Verdict::Wait, |judged: &Judgement| judged.decision.verdict);
+    let replicas = model.spec.server.replicas;
+    let (runs, replicas) = match verdict {
+        Verdict::Pass => {
+            let size = requested.as_ref().map_or(0, |judged| size(&judged.evidence));
+            (asked.map(|asked| RunningModel { size, ..asked }), replicas)
+        }
         // What was good once goes on: a refusal is about what was asked for.
-        Verdict::Fail => last_good,
-        // Not knowing is no reason to change what runs, and none to start anything.
-        Verdict::Wait | Verdict::Unknown => rollout.template.clone(),
-    };
-    let workload = match runs {
-        Some(runs) => Some(workload(model, &runs, settings, model.spec.server.replicas)),
+        Verdict::Fail if good.is_some() => (good, replicas),
         // Never shown to be good and refused now: what is there of it stops.
-        None => rollout.template.clone().map(|refused| workload(model, &refused, settings, Some(0))),
+        Verdict::Fail => (rollout.template.clone(), Some(0)),
+        Verdict::Wait | Verdict::Unknown => {
+            let runs = standing(
+                &rollout,
+                good,
+                requested.as_ref().map(|judged| judged.subject),
+                passes,
+            );
+            // Not knowing is no reason to change what runs, and none to start what was stopped.
+            let stopped = rollout.template.is_some() && rollout.wanted == 0;
+            (runs, if stopped { Some(0) } else { replicas })
+        }
     };
+    let workload = runs.map(|runs| workload(model, &runs, settings, replicas));
+    let mut wanted: Vec<_> = requested_wanted
+        .into_iter()
+        .chain(serving_wanted)
+        .flatten()
+        .collect();
     wanted.dedup_by_key(|verification| verification.name_any());
+    // One with the right name and other content is nobody's answer, and in the way of the one that is needed.
     let obsolete = snapshot
         .verifications
         .iter()
-        .filter(|there| wanted.iter().all(|wanted| wanted.name_any() != there.name_any()))
+        .filter(|there| {
+            wanted
+                .iter()
+                .all(|wanted| wanted.name_any() != there.name_any() || wanted.spec != there.spec)
+        })
         .cloned()
         .collect();
-    let desired = Desired { verifications: wanted, obsolete, workload };
-    Plan { requested: Some(requested), serving, rollout, desired, request }
+    let desired = Desired {
+        verifications: wanted,
+        obsolete,
+        workload,
+    };
+    Plan {
+        request,
+        requested,
+        serving,
+        rollout,
+        desired,
+    }
+}
+
+/// What is decided about this content, and the verification that it rests on.
+fn judge(
+    model: &ModelDeployment,
+    snapshot: &Snapshot,
+    world: &World,
+    runs: &RunningModel,
+    now: Timestamp,
+) -> (Judgement, Option<ArtifactVerification>) {
+    let verification = verification(model, world, runs);
+    let evidence = evidence(verification.as_ref(), &snapshot.verifications, runs.digest);
+    let namespace = model.namespace().unwrap_or_default();
+    let facts = Facts::about(
+        world,
+        &namespace,
+        runs.reference.clone(),
+        Some(runs.digest),
+        evidence.clone(),
+    );
+    let judgement = Judgement {
+        subject: runs.digest,
+        decision: evaluate(&facts, world, now),
+        evidence,
+        verification: verification.as_ref().map(kube::ResourceExt::name_any),
+    };
+    (judgement, verification)
+}
+
+/// The content that was asked for, once it is known; its size is known when it is verified.
+fn asked(request: &Request, source: &OciSource) -> Option<RunningModel> {
+    let Request::Known { reference, digest } = request else {
+        return None;
+    };
+    let (reference, pull_secret) = (reference.pinned(*digest), source.pull_secret.clone());
+    Some(RunningModel {
+        reference,
+        digest: *digest,
+        size: 0,
+        pull_secret,
+    })
 }
 
 fn request(model: &ModelDeployment) -> Request {
@@ -191,19 +269,46 @@ fn request(model: &ModelDeployment) -> Request {
                     .map(|reason| Failure::new(reason, resolved.message.clone().unwrap_or_default())),
             },
         },
-        None => Request::Unresolved { reference, failure: None },
+        None => Request::Unresolved {
+            reference,
+            failure: None,
+        },
     }
 }
 
 /// The last model whose rollout completed: what goes on serving when something else is refused.
-fn last_good(model: &ModelDeployment, rollout: &Rollout, source: &OciSource) -> Option<RunningModel> {
-    if rollout.complete {
-        return rollout.template.clone();
+///
+/// The status remembers it. What completed meanwhile counts instead only if it would be admitted by itself: else somebody
+/// other than this operator put it there. Without a status to remember, what completed is all there is to go by.
+fn last_good(
+    model: &ModelDeployment,
+    rollout: &Rollout,
+    source: &OciSource,
+    deployed: bool,
+    asked: Option<&RunningModel>,
+    passes: impl Fn(&RunningModel) -> bool,
+) -> Option<RunningModel> {
+    let completed = rollout.template.as_ref().filter(|_| rollout.complete);
+    let Some(good) = remembered(model, rollout, source) else {
+        return completed.cloned();
+    };
+    if !deployed {
+        // Starting it again is an admission like any other.
+        return Some(good).filter(passes);
     }
+    let replaced = completed.filter(|done| {
+        done.digest != good.digest && Some(done.digest) != asked.map(|asked| asked.digest) && passes(done)
+    });
+    Some(replaced.cloned().unwrap_or(good))
+}
+
+fn remembered(model: &ModelDeployment, rollout: &Rollout, source: &OciSource) -> Option<RunningModel> {
     let serving = model.status.as_ref()?.serving.as_ref()?;
-    // Without a Deployment of ours nothing serves, whatever the status remembers.
-    let template = rollout.template.as_ref()?;
-    if template.digest == serving.digest {
+    if let Some(template) = rollout
+        .template
+        .as_ref()
+        .filter(|template| template.digest == serving.digest)
+    {
         return Some(template.clone());
     }
     let reference: Reference = serving.reference.parse().ok()?;
@@ -215,23 +320,44 @@ fn last_good(model: &ModelDeployment, rollout: &Rollout, source: &OciSource) -> 
     })
 }
 
+/// What runs while nothing new is known: the template there is, unless it is none that this operator would have made.
+fn standing(
+    rollout: &Rollout,
+    good: Option<RunningModel>,
+    asked: Option<Digest>,
+    passes: impl Fn(&RunningModel) -> bool,
+) -> Option<RunningModel> {
+    let Some(good) = good else {
+        return rollout.template.clone();
+    };
+    let template = rollout.template.as_ref();
+    let known = template.filter(|template| {
+        template.digest == good.digest || Some(template.digest) == asked || passes(template)
+    });
+    Some(known.cloned().unwrap_or(good))
+}
+
 /// The verification that would show this content, under the keys that the namespace's policies name. None when they name none.
-fn verification(
-    model: &ModelDeployment,
-    world: &World,
-    reference: &Reference,
-    digest: Digest,
-    pull_secret: Option<&String>,
-) -> Option<ArtifactVerification> {
+fn verification(model: &ModelDeployment, world: &World, runs: &RunningModel) -> Option<ArtifactVerification> {
     let keys = required_keys(world, &model.namespace().unwrap_or_default());
     if keys.is_empty() {
         return None;
     }
-    let source = PinnedOciSource { repository: reference.name(), digest, pull_secret: pull_secret.cloned() };
-    let spec = ArtifactVerificationSpec { source: ArtifactSource { oci: Some(source) }, keys };
+    let source = PinnedOciSource {
+        repository: runs.reference.name(),
+        digest: runs.digest,
+        pull_secret: runs.pull_secret.clone(),
+    };
+    let spec = ArtifactVerificationSpec {
+        source: ArtifactSource { oci: Some(source) },
+        keys,
+    };
     let name = verification_name(&model.name_any(), &spec);
     Some(ArtifactVerification {
-        metadata: ObjectMeta { name: Some(name), ..child_meta(model) },
+        metadata: ObjectMeta {
+            name: Some(name),
+            ..child_meta(model)
+        },
         spec,
         status: None,
     })
@@ -254,7 +380,9 @@ fn evidence(
         let message = "no policy names a key that can be used, so nothing can be verified";
         return Evidence::Unknown(Failure::new(Reason::TrustRootMissing, message));
     };
-    let found = there.iter().find(|there| there.name_any() == wanted.name_any() && there.spec == wanted.spec);
+    let found = there
+        .iter()
+        .find(|there| there.name_any() == wanted.name_any() && there.spec == wanted.spec);
     found.map_or_else(
         || Evidence::Wait("the artifact is about to be verified".into()),
         |found| Verification::recorded(digest, &found.spec, found.status.as_ref()),
@@ -279,7 +407,11 @@ pub(super) fn child_meta(model: &ModelDeployment) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.clone()),
         namespace: model.namespace(),
-        labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+        labels: Some(
+            labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        ),
         // Not `blockOwnerDeletion`: clusters that enforce it would want rights over finalizers, which we do not need.
         owner_references: Some(vec![OwnerReference {
             api_version: ModelDeployment::api_version(&()).into_owned(),
@@ -292,3 +424,6 @@ pub(super) fn child_meta(model: &ModelDeployment) -> ObjectMeta {
         ..ObjectMeta::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

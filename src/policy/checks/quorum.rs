@@ -10,10 +10,10 @@ use crate::{evidence::KeyFingerprint, policy::SignerRule};
 /// One key under two names is one signature, and one signer with two keys is one signer: so neither distinct keys nor
 /// distinct names may be counted alone, nor the smaller of the two (with `a: k1`, `b: k1`, `c: k2, k3` and all three keys
 /// there are three of each, and two parties). It is a maximum matching, found by making room along alternating paths.
-pub fn count(signers: &[SignerRule], signed: &BTreeSet<KeyFingerprint>) -> usize {
+pub fn count(signers: &[SignerRule], keys: &BTreeSet<KeyFingerprint>) -> usize {
     let mut holder = BTreeMap::new();
     (0..signers.len())
-        .filter(|&signer| claim(signer, signers, signed, &mut holder, &mut BTreeSet::new()))
+        .filter(|&signer| claim(signer, signers, keys, &mut holder, &mut BTreeSet::new()))
         .count()
 }
 
@@ -21,7 +21,7 @@ pub fn count(signers: &[SignerRule], signed: &BTreeSet<KeyFingerprint>) -> usize
 fn claim(
     signer: usize,
     signers: &[SignerRule],
-    signed: &BTreeSet<KeyFingerprint>,
+    keys: &BTreeSet<KeyFingerprint>,
     holder: &mut BTreeMap<KeyFingerprint, usize>,
     tried: &mut BTreeSet<KeyFingerprint>,
 ) -> bool {
@@ -29,7 +29,7 @@ fn claim(
         .keys
         .iter()
         .map(|key| key.fingerprint)
-        .filter(|key| signed.contains(key))
+        .filter(|key| keys.contains(key))
     {
         // Each key is tried once a signer: that bounds depth and work by the number of keys.
         if !tried.insert(key) {
@@ -37,7 +37,7 @@ fn claim(
         }
         let free = match holder.get(&key).copied() {
             None => true,
-            Some(other) => claim(other, signers, signed, holder, tried),
+            Some(other) => claim(other, signers, keys, holder, tried),
         };
         if free {
             holder.insert(key, signer);

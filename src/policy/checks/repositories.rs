@@ -17,6 +17,13 @@ pub struct Repositories {
     set: GlobSet,
 }
 
+/// The same globs compile to the same set.
+impl PartialEq for Repositories {
+    fn eq(&self, other: &Self) -> bool {
+        self.globs == other.globs
+    }
+}
+
 impl Repositories {
     /// Compiles the globs of `model.repositories`. One that makes no sense is a problem and matches nothing.
     pub(in crate::policy) fn compile(globs: &[String]) -> (Self, Vec<Problem>) {

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use super::{Says, quorum};
 use crate::{
     evidence::{Failure, FileDifference, Finding, KeyFingerprint, Reason, RuleId},
-    policy::{Evidence, Facts, Rules, Verification},
+    policy::{Evidence, Facts, Rules, SignerRule, Verification},
 };
 
 /// Passes when at least `threshold` distinct signers of the policy signed exactly the deployed content.
@@ -36,18 +36,19 @@ pub fn signed_by_trusted(facts: &Facts, rules: &Rules) -> Finding {
         .map(|signer| signer.fingerprint)
         .collect();
     // A threshold of 0 is a problem of the policy and denies there; here it must not pass by itself either.
-    if quorum::count(&rules.signers, &signed) >= rules.threshold.max(1) {
+    let count = quorum::count(&rules.signers, &signed);
+    if count >= rules.threshold.max(1) {
         return says.pass(format!("signed by {}", known(rules, &signed).join(", ")));
     }
     says.fail(
         Reason::SignerMismatch,
-        explain_too_few(verification, rules, &signed),
+        explain_too_few(verification, rules, &signed, count),
     )
 }
 
 /// The policy's names for whoever holds these keys.
 fn known<'a>(rules: &'a Rules, signed: &BTreeSet<KeyFingerprint>) -> Vec<&'a str> {
-    let holds = |signer: &&super::super::SignerRule| signed.iter().any(|key| signer.holds(*key));
+    let holds = |signer: &&SignerRule| signed.iter().any(|key| signer.holds(*key));
     rules
         .signers
         .iter()
@@ -56,28 +57,29 @@ fn known<'a>(rules: &'a Rules, signed: &BTreeSet<KeyFingerprint>) -> Vec<&'a str
         .collect()
 }
 
-fn explain_too_few(verification: &Verification, rules: &Rules, signed: &BTreeSet<KeyFingerprint>) -> String {
+fn explain_too_few(
+    verification: &Verification,
+    rules: &Rules,
+    signed: &BTreeSet<KeyFingerprint>,
+    count: usize,
+) -> String {
     let all = rules.signer_names();
-    let have = known(rules, signed);
+    let have = known(rules, signed).join(", ");
     let mut text = if have.is_empty() {
-        let seen = verification
+        let seen: Vec<_> = verification
             .signers
             .iter()
             .map(|signer| signer.key.as_str())
-            .collect::<Vec<_>>()
-            .join(", ");
-        let seen = if seen.is_empty() {
-            "nobody known".to_owned()
+            .collect();
+        let but = if seen.is_empty() {
+            String::new()
         } else {
-            seen
+            format!(" but by {}", seen.join(", "))
         };
-        format!(
-            "signed by none of the policy's signers ({all}) but by {seen}: sign it with a key of one of them"
-        )
+        format!("signed by none of the policy's signers ({all}){but}: sign it with a key of one of them")
     } else {
         format!(
-            "signed by {} only, and {} of {all} must sign, each with a key of their own: have another of them sign it too",
-            have.join(", "),
+            "signed by {have}, which is {count} of the {} needed among {all}, each with a key of their own: have another of them sign it too",
             rules.threshold
         )
     };
@@ -101,10 +103,7 @@ fn explain_refusal(failure: &Failure, verification: &Verification, rules: &Rules
         }
         Reason::SignerMismatch => {
             let said = &failure.message;
-            format!(
-                "signed by none of the policy's signers ({all}): {said}{}",
-                unusable(rules)
-            )
+            format!("not signed by {all}: {said}{}", unusable(rules))
         }
         Reason::DigestMismatch | Reason::MissingFile | Reason::UnsignedFile => {
             match verification.differences.first() {
@@ -207,8 +206,8 @@ mod tests {
         assert_eq!(finding.verdict, Verdict::Fail);
         assert_eq!(
             finding.message,
-            "signed by release, again only, and 2 of release, again must sign, each with a key of their own: have \
-             another of them sign it too"
+            "signed by release, again, which is 1 of the 2 needed among release, again, each with a key of their own: \
+             have another of them sign it too"
         );
     }
 

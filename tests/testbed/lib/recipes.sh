@@ -12,17 +12,13 @@ modules_of() { # GROUP
   esac
 }
 
-# Packages in bursts of one `go build` per module: the compiler shares the work between the binaries.
+# One `go build` for each module: the compiler shares the work between the binaries.
 go_build() { # DIRECTORY MODULE LDFLAGS TAGS PACKAGE...
-  local directory=$1 module=$2 ldflags=$3 tags=$4 beat status=0
+  local directory=$1 module=$2 ldflags=$3 tags=$4
   shift 4
   say "  $module: ${*##*/}"
-  (while sleep 30; do say "  $module: still compiling"; done) &
-  beat=$!
   GOWORK=off go build -C "$modules/$module" -mod=readonly -buildvcs=false -trimpath \
-    -tags "$tags" -ldflags "-s -w $ldflags" -o "$directory/" "$@" >&2 || status=$?
-  kill "$beat" 2>/dev/null || true
-  return "$status"
+    -tags "$tags" -ldflags "-s -w $ldflags" -o "$directory/" "$@"
 }
 
 # Kubernetes built as a module does not know its own version; clients and admission rules ask for it.
@@ -72,7 +68,7 @@ recipe_helm() { CGO_ENABLED=0 go_build "$1" helm '' '' helm.sh/helm/v4/cmd/helm;
 # A virtual environment writes its own path into its scripts, and ours is renamed when it is whole.
 venv() { # DIRECTORY FINAL REQUIREMENTS
   python3 -m venv "$1"
-  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$3" >&2
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$3"
   grep -rlI --exclude-dir=site-packages -F "$1" "$1" | xargs -r sed -i "s|$1|$2|g"
 }
 

@@ -10,6 +10,7 @@ write_config() {
   kubelet_config >"$state/kubelet.yaml"
   registry_config ":5000" "$state/registry" '' >"$state/registry.yaml"
   coredns_objects >"$state/coredns.yaml"
+  audit_policy >"$state/audit-policy.yaml"
   # One registry, two names: its address is what works from everywhere, the name only inside the cluster.
   local host
   for host in "$registry" registry.probity.test:5000; do
@@ -85,6 +86,21 @@ serializeImagePulls: false
 # A developer's disk is always nearly full: that is no reason to evict a test's pod.
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 imageGCHighThresholdPercent: 100
+X
+}
+
+# Who among the programs in pods asked the API for what, one line of JSON a request, without what was said.
+audit_policy() {
+  cat <<X
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+omitManagedFields: true
+rules:
+- {level: None, namespaces: [kube-system]}
+- {level: None, userGroups: ["system:serviceaccounts:kube-system"]}
+- {level: Metadata, userGroups: ["system:serviceaccounts"]}
+- {level: None}
 X
 }
 

@@ -13,6 +13,8 @@ ailment() {
     { echo "the node is not Ready"; return; }
   [[ $(admin -n kube-system get deployment coredns -o jsonpath='{.status.availableReplicas}' 2>/dev/null) == 1 ]] ||
     { echo "CoreDNS is not available"; return; }
+  # Available is not yet reachable: kube-proxy learns of it a little later, and every Service hangs on that.
+  timeout 2 bash -c ": </dev/tcp/$dns_ip/53" 2>/dev/null || { echo "the Service of CoreDNS does not answer"; return; }
   curl -sf -o /dev/null "http://$registry/v2/" || { echo "the registry does not answer"; return; }
 }
 

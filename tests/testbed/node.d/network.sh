@@ -5,6 +5,7 @@
 network_up() {
   ip netns add "$netns"
   ip link add "$link" type veth peer name eth0 netns "$netns"
+  ip link set "$link" alias "$(link_alias)"
   ip addr add "$host_ip/30" dev "$link"
   ip link set "$link" up
   ip -n "$netns" link set lo up
@@ -16,7 +17,17 @@ network_up() {
   ip route add "$service_net" via "$node_ip" dev "$link"
 }
 
+# Found by its alias too: a link may outlive its namespace by minutes (closing connections keep that alive),
+# and then it must be found even if the index file is gone.
+link_alias() { echo "probity-testbed/$name"; }
+node_links() {
+  {
+    grep -lxF "$(link_alias)" /sys/class/net/*/ifalias 2>/dev/null | cut -d/ -f5 || true
+    if [[ -n $index && -e /sys/class/net/$link ]]; then echo "$link"; fi
+  } | sort -u
+}
+
 network_down() {
-  [[ -z $index ]] || ip link del "$link" 2>/dev/null || true
+  node_links | xargs -r -n 1 ip link del || true
   [[ ! -e /run/netns/$netns ]] || ip netns del "$netns" || true
 }

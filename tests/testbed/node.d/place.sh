@@ -9,8 +9,14 @@ testbed=/var/lib/probity-testbed
 # The index file has one line `INDEX NAME` for each node; a name keeps its index until `down`.
 place_named() { # NAME
   [[ $1 =~ ^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$ ]] || die "a node's name has 1 to 20 of a-z, 0-9 and -, not '$1'"
-  name=$1 state=$testbed/$1 netns=probity-$1 cgroup=probity-$1 index=''
-  [[ ! -r $testbed/index ]] || index=$(awk -v n="$1" '$2 == n {print $1}' "$testbed/index")
+  name=$1 state=$testbed/$1 netns=probity-$1 cgroup=probity-$1
+  read_index
+}
+
+# Another hand may have given the node an index since we last looked. Should the file be lost, the node knows.
+read_index() {
+  index=$(awk -v n="$name" '$2 == n {print $1; exit}' "$testbed/index" 2>/dev/null) || true
+  [[ -n $index ]] || index=$(sed -n 's/^index=//p' "$state/facts" 2>/dev/null) || true
   [[ -z $index ]] || addresses
 }
 
@@ -29,23 +35,22 @@ addresses() {
 
 # Takes the first index that no node has and whose networks the machine does not use for something else.
 take_index() {
-  local candidate net
   exec {index_lock}>>"$testbed/index"
   flock "$index_lock"
-  if [[ -z $index ]]; then
-    for candidate in {0..255}; do
-      ! grep -q "^$candidate " "$testbed/index" || continue
-      index=$candidate
-      addresses
-      for net in "$node_net" "$pod_net" "$service_net"; do
-        [[ -z $(ip -4 route show root "$net") ]] || continue 2
-      done
-      echo "$index $name" >>"$testbed/index"
-      break
-    done
-  fi
+  read_index
+  [[ -n $index ]] || find_free_index
+  grep -q "^$index " "$testbed/index" || echo "$index $name" >>"$testbed/index"
   exec {index_lock}>&-
-  grep -q "^$index $name\$" "$testbed/index" || die "no free addresses: look at $testbed/index and at 'ip route'"
+  grep -qx "$index $name" "$testbed/index" || die "index $index belongs to another node: look at $testbed/index, or 'down'"
+}
+
+find_free_index() {
+  for index in {0..255}; do
+    addresses
+    grep -q "^$index " "$testbed/index" ||
+      [[ -n $(for net in "$node_net" "$pod_net" "$service_net"; do ip -4 route show root "$net"; done) ]] || return 0
+  done
+  die "no free addresses: look at $testbed/index and at 'ip route'"
 }
 
 give_index_back() {

@@ -4,7 +4,8 @@
 # first process; removes only what carries the node's name or index.
 
 # The first process is recorded with its start time and the boot: a pid alone may be somebody else's by now.
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# A dead process that nobody has collected yet (Z) does not count.
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" {print $20}'; }
 boot() { cat /proc/sys/kernel/random/boot_id; }
 record_init() { echo "$1 $(start_time "$1") $(boot) $(netns_inode)" >"$state/init"; }
 netns_inode() { stat -L -c %i "/run/netns/$netns"; }
@@ -66,8 +67,8 @@ leftovers() {
   cgroup_directories | sed 's/^/cgroup /'
   [[ ! -e /run/netns/$netns ]] || echo "network namespace $netns"
   [[ ! -e $state ]] || echo "directory $state"
+  node_links | sed 's/^/link /'
   if [[ -n $index ]]; then
-    ip -o link show "$link" 2>/dev/null | sed 's/^/link /'
     for net in "$node_net" "$pod_net" "$service_net"; do ip -4 route show root "$net"; done | sed 's/^/route /'
   fi
 }

@@ -18,31 +18,29 @@ pods_run_restricted() {
 }
 
 privileged_is_refused() {
-  local answer
-  answer=$(k -n restricted run bad --image=localhost/probe:1 --privileged 2>&1) && return 1
-  [[ $answer == *'violates PodSecurity "restricted:latest"'* ]]
+  says 'violates PodSecurity "restricted:latest"' k -n restricted run bad --image=localhost/probe:1 --privileged
 }
 
 job_leaves_its_message() {
   k -n restricted wait --for=condition=Complete job/message --timeout=60s &&
-    k -n restricted get pods -l job-name=message -o jsonpath='{.items[0].status.containerStatuses[0].state.terminated.message}' |
-    grep -qx 'all is well'
+    says 'all is well' k -n restricted get pods -l job-name=message \
+      -o jsonpath='{.items[0].status.containerStatuses[0].state.terminated.message}'
 }
 
 # The Job asked for http://web by its short name, so it passed through CoreDNS and kube-proxy.
 service_has_a_name() {
   k -n restricted wait --for=condition=Complete job/asks --timeout=60s &&
-    k -n restricted logs job/asks | grep -qx hello
+    says hello k -n restricted logs job/asks
 }
 
 strange_name_is_unknown() {
   k -n restricted wait --for=condition=Failed job/asks-abroad --timeout=60s &&
-    k -n restricted logs job/asks-abroad 2>&1 | grep -q 'no such host'
+    says 'no such host' k -n restricted logs job/asks-abroad
 }
 
 service_of() { k -n restricted get service web -o 'jsonpath={.spec.clusterIP}'; }
-machine_reaches_service() { curl -sf -m 10 "http://$(service_of)/" | grep -qx hello; }
-machine_reaches_pod() { curl -sf -m 10 "http://$(k -n restricted get pod web -o 'jsonpath={.status.podIP}'):8080/" | grep -qx hello; }
+machine_reaches_service() { says hello curl -sf -m 10 "http://$(service_of)/"; }
+machine_reaches_pod() { says hello curl -sf -m 10 "http://$(k -n restricted get pod web -o 'jsonpath={.status.podIP}'):8080/"; }
 
 image_comes_from_registry() {
   local image
@@ -52,7 +50,7 @@ image_comes_from_registry() {
     k -n restricted wait --for=jsonpath='{.status.phase}'=Succeeded pod/pulled --timeout=60s
 }
 
-runs_commands() { k -n restricted exec web -- /probe lookup web.restricted.svc.cluster.local | grep -qx "$(service_of)"; }
+runs_commands() { says "$(service_of)" k -n restricted exec web -- /probe lookup web.restricted.svc.cluster.local; }
 
 logs_are_collected() {
   "$here/node" logs selftest-a "$work/logs" && grep -q hello "$work/logs/api/pods.yaml" &&
@@ -60,12 +58,12 @@ logs_are_collected() {
     grep -rqs 'no such host' "$work/logs/pods"
 }
 
-up_is_quick_when_healthy() { "$here/node" up selftest-a 2>&1 | grep -q healthy; }
+up_is_quick_when_healthy() { says healthy "$here/node" up selftest-a; }
 
 # kill -9 of containerd alone: the node is half dead, and `up` must see it.
 survives_killed_containerd() {
   kill -KILL "$(pgrep -f 'containerd --config /var/lib/probity-testbed/selftest-a/')" && sleep 0.5 &&
-    "$here/node" up selftest-a 2>&1 | tee "$work/again" && grep -q 'containerd ended' "$work/again" &&
+    says 'containerd ended' "$here/node" up selftest-a &&
     k get nodes && not k get namespace restricted
 }
 

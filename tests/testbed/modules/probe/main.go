@@ -34,8 +34,11 @@ func run(args []string) error {
 		return get(args[1])
 	case len(args) == 2 && args[0] == "lookup":
 		addresses, err := net.LookupHost(args[1])
+		if err != nil {
+			return err
+		}
 		fmt.Println(strings.Join(addresses, "\n"))
-		return err
+		return nil
 	case len(args) == 3 && args[0] == "write":
 		return os.WriteFile(args[1], []byte(args[2]), 0o644)
 	case len(args) == 2 && args[0] == "sleep":

@@ -1,0 +1,176 @@
+//! Judges every model: asks its registry what it is and the policies what they say of it.
+//! The decision is [`policy::evaluate`](crate::policy::evaluate), as in the operator; here it only gets its facts.
+
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::input::{Input, Subject};
+use crate::{
+    api::v1alpha1::{ArtifactVerification, ServingSigner, TrustedKey},
+    artifact::{
+        oci::{Client, verify_oci},
+        signature::KeyRing,
+    },
+    evidence::{Digest, Failure, Finding, KeyFingerprint, Reason, Reference, Verdict},
+    policy::{
+        Decision, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate,
+        required_keys,
+    },
+};
+
+/// Models looked at at the same time.
+const AT_ONCE: usize = 4;
+
+/// What is said of one model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Judged {
+    pub name: String,
+    pub namespace: String,
+    /// The file it is from.
+    pub origin: String,
+    /// Where its content is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+    /// Its content, when it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    pub verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    pub message: String,
+    pub findings: Vec<Finding>,
+    pub signers: Vec<ServingSigner>,
+}
+
+impl Judged {
+    fn new(subject: &Subject) -> Self {
+        Self {
+            name: subject.name.clone(),
+            namespace: subject.namespace.clone(),
+            origin: subject.origin.clone(),
+            reference: None,
+            digest: None,
+            verdict: Verdict::Fail,
+            reason: None,
+            message: String::new(),
+            findings: Vec::new(),
+            signers: Vec::new(),
+        }
+    }
+
+    fn refused(subject: &Subject, problem: &Problem) -> Self {
+        Self {
+            reason: Some(problem.reason),
+            message: problem.to_string(),
+            ..Self::new(subject)
+        }
+    }
+
+    fn decided(subject: &Subject, facts: &Facts, decision: Decision) -> Self {
+        Self {
+            reference: Some(facts.reference.clone()),
+            digest: facts.digest,
+            verdict: decision.verdict,
+            reason: decision.reason(),
+            message: decision.message().to_owned(),
+            findings: decision.findings,
+            signers: decision.signers,
+            ..Self::new(subject)
+        }
+    }
+}
+
+/// Judges every model, in the order of the files. Without a client, recorded verifications are all that is known.
+pub(super) async fn judge(input: &Input, client: Option<&Client>, now: Timestamp) -> Vec<Judged> {
+    stream::iter(&input.subjects)
+        .map(|subject| judge_one(subject, input, client, now))
+        .buffered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, now: Timestamp) -> Judged {
+    let reference = match accept_name(&subject.name).and_then(|()| accept(&subject.model.spec)) {
+        Ok(reference) => reference,
+        Err(problem) => return Judged::refused(subject, &problem),
+    };
+    let (world, namespace, digest) = (&input.world, &subject.namespace, reference.digest());
+    let early = Evidence::Wait("not verified, since the model is refused already".to_owned());
+    let mut facts = Facts::about(world, namespace, reference, digest, early);
+    let decision = evaluate(&facts, world, now);
+    if decision.verdict == Verdict::Fail {
+        // What no evidence can change needs none: no registry is asked that the policy does not allow.
+        return Judged::decided(subject, &facts, decision);
+    }
+    let keys = required_keys(world, namespace);
+    match client {
+        Some(client) => look(client, &mut facts, &keys).await,
+        None => facts.verification = recorded(&input.verifications, &facts, &keys),
+    }
+    Judged::decided(subject, &facts, evaluate(&facts, world, now))
+}
+
+/// Asks the registry.
+async fn look(client: &Client, facts: &mut Facts, keys: &[TrustedKey]) {
+    let digest = match facts.digest {
+        Some(digest) => digest,
+        None => match client.resolve(&facts.reference).await {
+            Ok(digest) => digest,
+            Err(error) => {
+                facts.verification = Evidence::Unknown(error.failure);
+                return;
+            }
+        },
+    };
+    facts.digest = Some(digest);
+    facts.verification = match KeyRing::from_pems(keys.iter().map(|key| (&key.name, &key.public_key))) {
+        Err(failure) => Evidence::Unknown(failure),
+        Ok(ring) => match verify_oci(client, &facts.reference.pinned(digest), &ring).await {
+            Ok(report) => Verification::reported(digest, &report),
+            Err(error) => Evidence::Unknown(error.failure),
+        },
+    };
+}
+
+/// What the files record about exactly this content under exactly these keys.
+fn recorded(
+    verifications: &[ArtifactVerification],
+    facts: &Facts,
+    keys: &[TrustedKey],
+) -> Evidence<Verification> {
+    let reference = &facts.reference;
+    let Some(digest) = facts.digest else {
+        return offline(format!(
+            "what {reference} names can be told by its registry only: run it without --offline, or write the digest"
+        ));
+    };
+    let asked = fingerprints(keys);
+    let fits = |verification: &&ArtifactVerification| {
+        let spec = &verification.spec;
+        verification.metadata.namespace.as_ref() == Some(&facts.namespace)
+            && spec
+                .source
+                .oci
+                .as_ref()
+                .is_some_and(|source| source.digest == digest)
+            && fingerprints(&spec.keys) == asked
+    };
+    match verifications.iter().find(fits) {
+        Some(found) => Verification::recorded(digest, &found.spec, found.status.as_ref()),
+        None => offline(format!(
+            "{reference} can be verified with its registry only: run it without --offline, or add the model's ArtifactVerification"
+        )),
+    }
+}
+
+fn fingerprints(keys: &[TrustedKey]) -> Vec<KeyFingerprint> {
+    let mut all: Vec<_> = keys.iter().map(|key| key.fingerprint).collect();
+    all.sort_unstable();
+    all
+}
+
+fn offline(message: String) -> Evidence<Verification> {
+    Evidence::Unknown(Failure::new(Reason::Offline, message))
+}

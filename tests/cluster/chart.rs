@@ -1,0 +1,205 @@
+//! The chart on a cluster with models in it: installing, upgrading, uninstalling and what stays behind.
+//! What it renders and refuses is tested without a cluster.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use k8s_openapi::{
+    api::core::v1::Pod, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{Api, ResourceExt as _, api::ListParams};
+use probity::api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, TrustRoot};
+use serde_json::json;
+
+use crate::{
+    bed::Bed,
+    load::{Load, light},
+    models::{models, run, scratch},
+    space::{Space, eventually, is_ready, uids},
+    testbed,
+};
+
+/// Where the operator is installed.
+pub const NAMESPACE: &str = "probity-system";
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/probity");
+
+/// The release of this run.
+pub struct Chart {
+    kubeconfig: PathBuf,
+    values: Vec<String>,
+}
+
+impl Chart {
+    /// With an image by digest and registries that speak plain HTTP.
+    pub fn new(kubeconfig: &Path, image: &str, plain: &[String]) -> Self {
+        let (repository, digest) = image.split_once('@').unwrap();
+        let values = vec![
+            format!("image.repository={repository}"),
+            format!("image.digest={digest}"),
+            format!("registries.plainHTTP={{{}}}", plain.join(",")),
+        ];
+        Self {
+            kubeconfig: kubeconfig.to_owned(),
+            values,
+        }
+    }
+
+    /// Installs or upgrades it and waits until the operator is ready.
+    pub async fn install(&self, more: &[&str]) {
+        let mut helm = self.helm();
+        helm.args([
+            "upgrade",
+            "--install",
+            "probity",
+            CHART,
+            "--create-namespace",
+            "--wait",
+            "--timeout",
+            "4m",
+        ]);
+        for value in self.values.iter().map(String::as_str).chain(more.iter().copied()) {
+            helm.args(["--set", value]);
+        }
+        tokio::task::spawn_blocking(move || run(&mut helm))
+            .await
+            .expect("helm installs the chart");
+    }
+
+    /// Uninstalls it. Helm waits for what it deletes itself, and the operator's pod goes a little later.
+    pub async fn uninstall(&self) {
+        let mut helm = self.helm();
+        helm.args(["uninstall", "probity", "--wait", "--timeout", "4m"]);
+        tokio::task::spawn_blocking(move || run(&mut helm))
+            .await
+            .expect("helm uninstalls the chart");
+    }
+
+    /// Reads nothing of the machine's user.
+    fn helm(&self) -> Command {
+        let mut command = testbed::tool("helm", &["helm"]);
+        for (variable, folder) in [
+            ("HELM_CACHE_HOME", "cache"),
+            ("HELM_CONFIG_HOME", "config"),
+            ("HELM_DATA_HOME", "data"),
+        ] {
+            command.env(variable, scratch().join(format!("helm-{folder}")));
+        }
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .args(["--namespace", NAMESPACE]);
+        command
+    }
+}
+
+/// The operator's pods, those that are going among them.
+pub async fn operator_pods(bed: &Bed) -> Vec<Pod> {
+    let pods: Api<Pod> = Api::namespaced(bed.client.clone(), NAMESPACE);
+    pods.list(&ListParams::default().labels("app.kubernetes.io/name=probity"))
+        .await
+        .unwrap()
+        .items
+}
+
+/// The operator's pod, once it is the only one and ready.
+pub async fn operator_pod(bed: &Bed) -> Pod {
+    eventually("the operator to be ready", async || {
+        let mut pods = operator_pods(bed).await;
+        (pods.len() == 1 && is_ready(&pods[0])).then(|| pods.remove(0))
+    })
+    .await
+}
+
+/// The uids of everything that people made and of the definitions.
+async fn kept(bed: &Bed, space: &Space) -> Vec<String> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(bed.client.clone());
+    let definitions = definitions.list_metadata(&ListParams::default()).await.unwrap();
+    let ours = definitions
+        .items
+        .iter()
+        .filter(|definition| definition.name_any().ends_with(".probity.dev"));
+    let mut kept: Vec<_> = ours.map(|definition| definition.uid().unwrap()).collect();
+    assert_eq!(kept.len(), 4);
+    kept.push(
+        space
+            .api::<ModelDeployment>()
+            .get("kept")
+            .await
+            .unwrap()
+            .uid()
+            .unwrap(),
+    );
+    kept.push(
+        Api::<TrustRoot>::all(bed.client.clone())
+            .get("cluster-tests")
+            .await
+            .unwrap()
+            .uid()
+            .unwrap(),
+    );
+    kept.push(
+        Api::<ClusterDeploymentPolicy>::all(bed.client.clone())
+            .get("cluster-tests")
+            .await
+            .unwrap()
+            .uid()
+            .unwrap(),
+    );
+    kept.extend(
+        space
+            .verifications("kept")
+            .await
+            .iter()
+            .map(|verification| verification.uid().unwrap()),
+    );
+    kept
+}
+
+/// Upgrade, uninstallation, and a new installation that takes over: the same pod serves all the time.
+pub async fn models_outlive_upgrade_and_reinstallation(bed: &'static Bed) {
+    let space = Space::new(bed, "chart").await;
+    let pushed = models().small.push(&bed.node.registry, "models/chart", "1").await;
+    space.model("kept", &pushed.tagged).await;
+    space.serves("kept", &pushed.digest).await;
+    let pod = space.only_pod("kept").await;
+    let load = Load::start(bed, light(&space.service("kept").await)).await;
+    let (objects, operator) = (kept(bed, &space).await, operator_pod(bed).await);
+
+    bed.chart.install(&["log.level=debug"]).await;
+    assert_ne!(
+        operator_pod(bed).await.uid(),
+        operator.uid(),
+        "the upgrade reached the operator"
+    );
+    assert_eq!(kept(bed, &space).await, objects, "an upgrade keeps every object");
+
+    bed.chart.uninstall().await;
+    eventually("the operator to be gone", async || {
+        operator_pods(bed).await.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(
+        kept(bed, &space).await,
+        objects,
+        "uninstalling keeps definitions and objects"
+    );
+    load.answered(20).await;
+    assert_eq!(
+        uids(&space.pods("kept").await),
+        [pod.uid().unwrap()],
+        "models serve without the operator"
+    );
+
+    bed.chart.install(&[]).await;
+    operator_pod(bed).await;
+    assert_eq!(kept(bed, &space).await, objects);
+    // It has taken over when it does what it is asked to do next.
+    space.edit("kept", json!({"server": {"replicas": 2}})).await;
+    space.serves("kept", &pushed.digest).await;
+    let pods = space.settled_pods("kept", 2).await;
+    assert!(uids(&pods).contains(&pod.uid().unwrap()), "no pod was restarted");
+    load.answered(20).await;
+    load.stop_flawless();
+    space.done().await;
+}

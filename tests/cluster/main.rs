@@ -1,0 +1,114 @@
+//! What only a cluster can show, on one real node with the real operator, installed with helm: pods, Services, images,
+//! garbage collection, processes that are killed. What an API server alone can show is tested without one.
+//!
+//! The node is held by this process, so that even a killed run leaves nothing behind. It needs root, and says so.
+//! `PROBITY_TEST_NODE` names the node (left out: `test`), for two runs at once.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test says what it expects by failing"
+)]
+
+#[path = "../fault_proxy/mod.rs"]
+mod fault_proxy;
+#[path = "../testbed/mod.rs"]
+mod testbed;
+
+mod audit;
+mod bed;
+mod chart;
+mod container;
+mod failing;
+mod fetching;
+mod harness;
+mod load;
+mod models;
+mod names;
+mod operator;
+mod refused;
+mod serving;
+mod space;
+
+use std::process::ExitCode;
+
+use harness::{Selection, Test};
+
+macro_rules! tests {
+    ($($when:ident $module:ident::$name:ident,)*) => {
+        &[$(Test {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            alone: matches!(stringify!($when).as_bytes(), b"alone"),
+            run: |bed| Box::pin($module::$name(bed)),
+        },)*]
+    };
+}
+
+/// The longest first, so that none of them is still under way when all others are done; those that are alone, in order.
+const TESTS: &[Test] = tests![
+    together serving::altered_weights_never_start_and_a_good_version_takes_over,
+    together serving::a_signed_model_serves_and_its_pod_can_do_nothing_else,
+    together fetching::bytes_altered_in_the_registry_are_not_exposed,
+    together fetching::a_fetch_killed_half_way_starts_over,
+    together fetching::a_pull_secret_is_for_the_fetch_alone,
+    together fetching::a_replaced_pod_gets_the_pinned_version,
+    together failing::a_server_that_crashes_does_not_replace_one_that_serves,
+    together failing::a_server_image_that_does_not_exist_is_named,
+    together failing::a_model_larger_than_the_disk_says_so,
+    together refused::an_unsigned_model_never_has_a_pod,
+    together refused::a_model_signed_by_a_stranger_never_has_a_pod,
+    together names::a_foreign_deployment_of_the_same_name_is_left_alone,
+    together names::everything_of_a_deleted_model_goes,
+    together operator::of_two_quick_edits_the_last_one_counts,
+    alone operator::killed_in_the_middle_of_a_rollout_it_goes_on,
+    alone operator::a_steady_state_writes_nothing,
+    alone operator::every_right_it_used_it_has,
+    alone chart::models_outlive_upgrade_and_reinstallation,
+];
+
+fn main() -> ExitCode {
+    let tests = Selection::from_arguments(std::env::args().skip(1)).of(TESTS);
+    if tests.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    harness::name_panics();
+    let name = std::env::var("PROBITY_TEST_NODE").unwrap_or_else(|_| "test".into());
+    let held = match bed::start_node(&name) {
+        Ok(held) => held,
+        Err(error) => {
+            eprintln!("cluster: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let count = tests.len();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
+    let failed = tokio::task::LocalSet::new().block_on(&runtime, async {
+        // On a task of its own, so that what panics is told like a failed test.
+        match tokio::spawn(bed::set_up(name.clone())).await {
+            Ok(bed) => harness::run(tests, bed).await,
+            Err(_) => {
+                harness::collect_logs(&name, "setup");
+                vec!["(setting up)"]
+            }
+        }
+    });
+    runtime.shutdown_background();
+    drop(held);
+    println!(
+        "\n{} of {count} cluster tests passed",
+        count.saturating_sub(failed.len())
+    );
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("failed: {}", failed.join(", "));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,43 @@
+//! The operator against a real API server and a real registry: what it makes of every fault, and what it leaves alone.
+//! It runs in this process, with exactly the rights the chart gives it; a test plays the Deployment controller, for there
+//! is no node here.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what it expects by failing"
+)]
+
+mod fault_proxy;
+mod testbed;
+
+#[path = "operator/content.rs"]
+mod content;
+#[path = "operator/following.rs"]
+mod following;
+#[path = "operator/lifecycle.rs"]
+mod lifecycle;
+#[path = "operator/many.rs"]
+mod many;
+#[path = "operator/names.rs"]
+mod names;
+#[path = "operator/repairs.rs"]
+mod repairs;
+#[path = "operator/rights.rs"]
+mod rights;
+#[path = "operator/secrets.rs"]
+mod secrets;
+#[path = "operator/shown.rs"]
+mod shown;
+#[path = "operator/stage.rs"]
+mod stage;
+#[path = "operator/transport.rs"]
+mod transport;
+#[path = "operator/trust.rs"]
+mod trust;
+
+#[allow(dead_code, reason = "shared with the tests of the registry client")]
+#[path = "registry/artifacts.rs"]
+mod artifacts;

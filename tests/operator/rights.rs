@@ -1,0 +1,284 @@
+//! What the operator may do is what it does: every verb the chart grants is used, and nothing it tries is refused.
+//! A missing verb makes other tests fail too, because the operator runs with these rights in all of them.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{Method, Request, Response, StatusCode};
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube::api::{Api, DeleteParams};
+use probity::evidence::Digest;
+use serde_json::json;
+use tower::{Layer, Service};
+
+use crate::{
+    artifacts::Model,
+    stage::{PATIENCE, Stage, guarded_registry, serves},
+};
+
+/// One request: what was done to what, where, and how it went.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    pub verb: String,
+    /// `group/resource` or `group/resource/status`; the core group is empty.
+    pub resource: String,
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    pub status: u16,
+}
+
+/// Every request of one operator.
+#[derive(Debug, Clone, Default)]
+pub struct Requests(Arc<Mutex<Vec<Asked>>>);
+
+impl Requests {
+    pub fn all(&self) -> Vec<Asked> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Requests that wrote something in this namespace.
+    pub fn writes(&self, namespace: &str) -> Vec<Asked> {
+        let reads = ["get", "list", "watch"];
+        self.all()
+            .into_iter()
+            .filter(|asked| {
+                asked.namespace.as_deref() == Some(namespace) && !reads.contains(&asked.verb.as_str())
+            })
+            .collect()
+    }
+
+    /// How many requests were about this namespace.
+    pub fn of(&self, namespace: &str) -> usize {
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|asked| asked.namespace.as_deref() == Some(namespace))
+            .count()
+    }
+
+    /// Each verb on each resource.
+    fn permissions(&self) -> BTreeSet<(String, String)> {
+        self.all()
+            .into_iter()
+            .map(|asked| (asked.verb, asked.resource))
+            .collect()
+    }
+}
+
+/// Writes down every request that a client makes.
+#[derive(Clone)]
+pub struct Recorder(pub Requests);
+
+impl<S> Layer<S> for Recorder {
+    type Service = Recording<S>;
+
+    fn layer(&self, inner: S) -> Recording<S> {
+        Recording {
+            inner,
+            requests: self.0.clone(),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Recording<S> {
+    inner: S,
+    requests: Requests,
+}
+
+impl<S, A, B> Service<Request<A>> for Recording<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<B>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (asking, requests) = (self.inner.call(request), self.requests.clone());
+        async move {
+            let answer = asking.await?;
+            if let Some(asked) = read(
+                &method,
+                uri.path(),
+                uri.query().unwrap_or_default(),
+                answer.status(),
+            ) {
+                // An apply that makes the object needs both rights.
+                let created = asked.verb == "patch" && asked.status == 201;
+                let mut requests = requests.0.lock().unwrap();
+                if created {
+                    requests.push(Asked {
+                        verb: "create".into(),
+                        ..asked.clone()
+                    });
+                }
+                requests.push(asked);
+            }
+            Ok(answer)
+        }
+        .boxed()
+    }
+}
+
+/// Reads a request the way the API server's authorizer does.
+fn read(method: &Method, path: &str, query: &str, status: StatusCode) -> Option<Asked> {
+    let mut parts = path.trim_matches('/').split('/');
+    let group = match parts.next()? {
+        "api" => String::new(),
+        "apis" => parts.next()?.to_owned(),
+        _ => return None,
+    };
+    parts.next()?;
+    let mut rest: Vec<&str> = parts.collect();
+    let mut namespace = None;
+    if rest.first() == Some(&"namespaces") && rest.len() > 2 {
+        namespace = Some(rest[1].to_owned());
+        rest.drain(..2);
+    }
+    let (kind, name, part) = (rest.first()?, rest.get(1), rest.get(2));
+    let resource = match part {
+        Some(part) => format!("{group}/{kind}/{part}"),
+        None => format!("{group}/{kind}"),
+    };
+    let verb = match (method.as_str(), name) {
+        ("GET", None) if query.contains("watch=true") => "watch",
+        ("GET", None) => "list",
+        ("GET", Some(_)) => "get",
+        ("POST", _) => "create",
+        ("PATCH", _) => "patch",
+        ("DELETE", _) => "delete",
+        _ => "update",
+    };
+    let name = name.map(ToString::to_string);
+    Some(Asked {
+        verb: verb.to_owned(),
+        resource,
+        namespace,
+        name,
+        status: status.as_u16(),
+    })
+}
+
+#[test]
+fn requests_are_read_as_the_authorizer_does() {
+    let asked = |method, path, query| {
+        let asked = read(&method, path, query, StatusCode::OK).unwrap();
+        (
+            asked.verb,
+            asked.resource,
+            asked.namespace.unwrap_or_default(),
+            asked.name.unwrap_or_default(),
+        )
+    };
+    let words = |a: &str, b: &str, c: &str, d: &str| (a.to_owned(), b.to_owned(), c.to_owned(), d.to_owned());
+    assert_eq!(
+        asked(
+            Method::PATCH,
+            "/apis/probity.dev/v1alpha1/namespaces/bank/modeldeployments/digits/status",
+            ""
+        ),
+        words("patch", "probity.dev/modeldeployments/status", "bank", "digits")
+    );
+    assert_eq!(
+        asked(Method::GET, "/api/v1/namespaces", "&watch=true&x=1"),
+        words("watch", "/namespaces", "", "")
+    );
+    assert_eq!(
+        asked(Method::GET, "/api/v1/namespaces/bank", ""),
+        words("get", "/namespaces", "", "bank")
+    );
+    assert_eq!(
+        asked(Method::GET, "/api/v1/namespaces/bank/pods", ""),
+        words("list", "/pods", "bank", "")
+    );
+}
+
+/// What the role that the operator runs with grants, as (verb, resource).
+async fn granted(stage: &Stage) -> BTreeSet<(String, String)> {
+    let role = Api::<ClusterRole>::all(stage.client.clone())
+        .get("probity")
+        .await
+        .unwrap();
+    let mut all = BTreeSet::new();
+    for rule in role.rules.unwrap() {
+        for group in rule.api_groups.as_deref().unwrap() {
+            for resource in rule.resources.as_deref().unwrap() {
+                for verb in &rule.verbs {
+                    all.insert((verb.clone(), format!("{group}/{resource}")));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// A life with everything in it: served, revoked, admitted again, revoked again, from a registry with a password.
+#[tokio::test]
+async fn everything_granted_is_used_and_nothing_tried_is_refused() {
+    let stage = Stage::new().await;
+    super::secrets::pull_secret(&stage, "regcred", guarded_registry(), super::secrets::PASSWORD).await;
+    let reference = super::secrets::push(&Model::signed(), "rights/digits");
+    let digest = reference.digest().unwrap();
+    stage
+        .model_with("digits", &reference.to_string(), json!({"pullSecret": "regcred"}))
+        .await;
+    stage.roll_out("digits", digest).await;
+    stage.reason("digits", "Serving").await;
+    let revoked = json!({"revoked": [{"digest": digest, "reason": "poisoned"}]});
+    for _ in 0..2 {
+        // The second time is a series of the same Event.
+        stage.policy(revoked.clone()).await;
+        stage.reason("digits", "Revoked").await;
+        stage.policy(json!({})).await;
+        stage.reason("digits", "Serving").await;
+    }
+    // Without a policy nobody needs the verdict any more.
+    stage
+        .policies()
+        .delete(&stage.namespace, &DeleteParams::default())
+        .await
+        .unwrap();
+    stage.reason("digits", "NoPolicy").await;
+
+    let granted = granted(&stage).await;
+    let requests = &stage.operator.requests;
+    let used = async {
+        while !granted.is_subset(&requests.permissions()) {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, used).await.is_err() {
+        let unused: Vec<_> = granted.difference(&requests.permissions()).cloned().collect();
+        panic!("the chart grants what the operator never uses: {unused:?}");
+    }
+    let refused: Vec<_> = requests
+        .all()
+        .into_iter()
+        .filter(|asked| asked.status == 403)
+        .collect();
+    assert!(
+        refused.is_empty(),
+        "the chart does not grant what the operator uses: {refused:?}"
+    );
+    let beyond: Vec<_> = requests.permissions().difference(&granted).cloned().collect();
+    assert!(
+        beyond.is_empty(),
+        "granted by something else than the chart: {beyond:?}"
+    );
+    let model = stage.api().get("digits").await.unwrap();
+    assert_eq!(serves(&model), Some::<Digest>(digest));
+}
