@@ -24,7 +24,8 @@ use crate::evidence::Class;
     propagate_version = true,
     arg_required_else_help = true,
     after_help = "`probity help COMMAND` tells more, with examples, as in:
-  probity verify ./digits --key release.pub"
+  probity verify ./digits --key release.pub
+  probity check -f manifests/ --policy policy.yaml"
 )]
 pub struct Cli {
     #[command(subcommand)]

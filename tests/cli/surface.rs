@@ -7,7 +7,7 @@ use test_case::test_case;
 
 use super::models::{PROBITY, Place, Said};
 
-const SUBCOMMANDS: [&str; 5] = ["operator", "crds", "fetch", "verify", "completions"];
+const SUBCOMMANDS: [&str; 6] = ["operator", "check", "crds", "fetch", "verify", "completions"];
 
 #[test]
 fn the_version_is_that_of_the_package() {

@@ -171,11 +171,7 @@ mod tests {
         let table = Report::new("digits", &ignored, &verified()).table(Screen::default());
         let mut expected = "Verdict  Verified\nModel    digits\n".to_owned();
         let _ = writeln!(expected, "Digest   sha256:{}", "01".repeat(32));
-        let _ = write!(
-            expected,
-            "Signer   release\nKey      sha256:{}\n",
-            "02".repeat(32)
-        );
+        let _ = writeln!(expected, "Signer   release\nKey      sha256:{}", "02".repeat(32));
         expected += "Content  3 files, 586.0 KiB\nIgnored  notes\n";
         assert_eq!(table, expected);
     }
