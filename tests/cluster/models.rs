@@ -96,7 +96,9 @@ fn make(at: &Path) -> Models {
     let (one, other) = signings.split_at(signings.len() / 2);
     std::thread::scope(|scope| {
         scope.spawn(|| one.iter().for_each(|(model, key)| model.sign(key)));
-        other.iter().for_each(|(model, key)| model.sign(key));
+        for (model, key) in other {
+            model.sign(key);
+        }
     });
 
     let digits_altered = digits.another("digits-altered");
