@@ -33,7 +33,7 @@ pub async fn a_server_that_crashes_does_not_replace_one_that_serves(bed: &'stati
         .expect("the new server has a pod")
         .name_any();
     assert!(
-        message.contains("CrashLoopBackOff") && message.contains(&new),
+        message.contains("ended with exit code 1") && message.contains(&new),
         "{message}"
     );
     assert_eq!(serving(&model).as_ref(), Some(&pushed.digest));

@@ -92,13 +92,11 @@ fn main() -> ExitCode {
         .unwrap();
     let failed = tokio::task::LocalSet::new().block_on(&runtime, async {
         // On a task of its own, so that what panics is told like a failed test.
-        match tokio::spawn(bed::set_up(name.clone())).await {
-            Ok(bed) => harness::run(tests, bed).await,
-            Err(_) => {
-                harness::collect_logs(&name, "setup");
-                vec!["(setting up)"]
-            }
+        if let Ok(bed) = tokio::spawn(bed::set_up(name.clone())).await {
+            return harness::run(tests, bed).await;
         }
+        harness::collect_logs(&name, "setup");
+        vec!["(setting up)"]
     });
     runtime.shutdown_background();
     drop(held);

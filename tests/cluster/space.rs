@@ -218,20 +218,18 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + 'static,
 {
     let condition = |object: Option<&K>| object.is_some_and(&is_so);
-    match timeout(PATIENCE, await_condition(api.clone(), name, condition)).await {
-        Ok(object) => object.expect("it can be watched").expect("the condition saw it"),
-        Err(_) => {
-            let last = api.get_opt(name).await.unwrap().map(|mut object| {
-                object.managed_fields_mut().clear();
-                serde_json::to_string_pretty(&object).unwrap()
-            });
-            panic!(
-                "gave up waiting for {} {name} {what}; it is {}",
-                K::kind(&()),
-                last.unwrap_or("gone".into())
-            );
-        }
+    if let Ok(object) = timeout(PATIENCE, await_condition(api.clone(), name, condition)).await {
+        return object.expect("it can be watched").expect("the condition saw it");
     }
+    let last = api.get_opt(name).await.unwrap().map(|mut object| {
+        object.managed_fields_mut().clear();
+        serde_json::to_string_pretty(&object).unwrap()
+    });
+    panic!(
+        "gave up waiting for {} {name} {what}; it is {}",
+        K::kind(&()),
+        last.unwrap_or("gone".into())
+    );
 }
 
 /// Waits until there is no object of this name.

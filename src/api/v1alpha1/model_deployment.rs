@@ -79,8 +79,8 @@ pub struct OciSource {
     #[schemars(length(min = 3, max = 1024))]
     #[x_kube(validation = rules::without_scheme(), validation = rules::reference_grammar(), validation = rules::reference_has_version())]
     pub reference: String,
-    /// A Secret of type `kubernetes.io/dockerconfigjson` in the same namespace, with which the registry is asked. It is
-    /// for the model only, not for the server's image.
+    /// A Secret of type `kubernetes.io/dockerconfigjson` in the same namespace, with which the registry is asked. The
+    /// pods' images are pulled with it too; the server itself never sees it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]

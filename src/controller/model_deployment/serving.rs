@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{ContainerStatus, Pod, PodSpec},
+    core::v1::{ContainerState, ContainerStatus, Pod, PodSpec},
 };
 
 use crate::evidence::{Digest, Failure, Reason, Reference};
@@ -128,18 +128,43 @@ fn failure(model: &RunningModel, pods: &[Pod]) -> Option<PodFailure> {
     if let Some(failure) = fetch.and_then(fetch_failure) {
         return Some(failure);
     }
-    let server = status.container_statuses.iter().flatten().find_map(waiting);
+    let server = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find_map(server_failure);
     server.map(|message| PodFailure {
         reason: "ServerFailed".into(),
         message: format!(
-            "the server does not start: {message}; see `kubectl logs` and `kubectl describe` of pod {}",
+            "{message}; see `kubectl logs` and `kubectl describe` of pod {}",
             newest.metadata.name.as_deref().unwrap_or_default()
         ),
     })
 }
 
+/// Why a server does not serve. One that ended is told by how it ended and not by what the kubelet does about it just now,
+/// which changes with every try.
+fn server_failure(status: &ContainerStatus) -> Option<String> {
+    if status.ready {
+        return None;
+    }
+    let ended = |state: &Option<ContainerState>| state.as_ref().and_then(|state| state.terminated.clone());
+    if let Some(ended) = ended(&status.state).or_else(|| ended(&status.last_state)) {
+        // `Error` says no more than the code does; `OOMKilled` does.
+        let why = ended
+            .reason
+            .filter(|reason| !matches!(reason.as_str(), "Error" | "Completed"));
+        let why = why.map_or(String::new(), |reason| format!(" ({})", bounded(reason)));
+        return Some(format!(
+            "the server ended with exit code {}{why} and is started again",
+            ended.exit_code
+        ));
+    }
+    waiting(status).map(|message| format!("the server does not start: {message}"))
+}
+
 fn fetch_failure(status: &ContainerStatus) -> Option<PodFailure> {
-    let ended = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
+    let ended = |state: &Option<ContainerState>| {
         state
             .as_ref()
             .and_then(|state| state.terminated.clone())

@@ -130,6 +130,8 @@ fn ended(code: i32, message: &str) -> Value {
 #[test_case(server(json!({"waiting": {"reason": "PodInitializing"}})) => None; "the server waits for the model")]
 #[test_case(server(json!({"waiting": {}})) => None; "the server waits for no reason")]
 #[test_case(server(json!({"waiting": {"reason": "CrashLoopBackOff"}})) => Some(("ServerFailed".into(), "the server does not start: CrashLoopBackOff; see `kubectl logs` and `kubectl describe` of pod digits-1".into())); "the server crashes")]
+#[test_case(server(ended(1, "x")) => Some(("ServerFailed".into(), "the server ended with exit code 1 and is started again; see `kubectl logs` and `kubectl describe` of pod digits-1".into())); "the server ended")]
+#[test_case(server(json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})) => Some(("ServerFailed".into(), "the server ended with exit code 137 (OOMKilled) and is started again; see `kubectl logs` and `kubectl describe` of pod digits-1".into())); "the server needs more memory")]
 fn why_a_pod_does_not_come_up(status: Value) -> Option<(String, String)> {
     failing(status)
 }
@@ -146,6 +148,24 @@ fn a_fetch_that_is_tried_again_says_why() {
     let mut status = fetch(json!({"running": {}}));
     status["initContainerStatuses"][0]["lastState"] = ended(60, r#"{"reason":"Timeout","message":"slow"}"#);
     assert_eq!(failing(status), Some(("Timeout".into(), "slow".into())));
+}
+
+#[test]
+fn a_server_that_ends_again_and_again_is_told_the_same_all_the_time() {
+    let told = [
+        json!({"running": {}}),
+        json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s"}}),
+        ended(1, ""),
+    ]
+    .map(|state| {
+        let mut status = server(state);
+        status["containerStatuses"][0]["lastState"] = ended(1, "");
+        failing(status)
+    });
+    assert!(
+        told[0].is_some() && told.iter().all(|one| *one == told[0]),
+        "{told:?}"
+    );
 }
 
 #[test]
