@@ -91,7 +91,7 @@ fmt: ## Format the Rust sources
 
 .PHONY: bench-verify
 bench-verify: ## Time and memory of `probity verify` beside the official tool's
-	@build/require linux rust python
+	@build/require linux rust python cc
 	@benches/verify
 
 ## Make

@@ -403,10 +403,7 @@ spec:
             (10, Some(Reason::SignerMismatch))
         );
         let message = &report.models[0].message;
-        assert!(
-            message.starts_with("not signed by release: "),
-            "{message}"
-        );
+        assert!(message.starts_with("not signed by release: "), "{message}");
     }
 
     #[test]

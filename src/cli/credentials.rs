@@ -22,12 +22,19 @@ pub struct CredentialsArgs {
 impl CredentialsArgs {
     /// The credentials in the file; without a file there are none.
     pub fn read(&self) -> Result<Credentials, Failure> {
-        let Some(path) = &self.credentials_file else { return Ok(Credentials::none()) };
+        let Some(path) = &self.credentials_file else {
+            return Ok(Credentials::none());
+        };
         let mut json = Vec::new();
-        File::open(path).and_then(|file| file.take(MAX_CREDENTIALS).read_to_end(&mut json)).map_err(|error| {
-            let message = format!("cannot read the credentials in {} ({error}): give a file that can be read", path.display());
-            Failure::new(Reason::CredentialsMissing, message)
-        })?;
+        File::open(path)
+            .and_then(|file| file.take(MAX_CREDENTIALS).read_to_end(&mut json))
+            .map_err(|error| {
+                let message = format!(
+                    "cannot read the credentials in {} ({error}): give a file that can be read",
+                    path.display()
+                );
+                Failure::new(Reason::CredentialsMissing, message)
+            })?;
         Credentials::from_docker_config(&json)
     }
 }

@@ -34,7 +34,9 @@ use crate::{
 /// that is not read · 10 a host that is not allowed · 60 the registry, the credentials or the disk: trying again may
 /// help · 70 a defect.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  probity fetch --dir ./digits \\\n    --reference registry.example/models/digits@sha256:…")]
+#[command(
+    after_help = "Example:\n  probity fetch --dir ./digits \\\n    --reference registry.example/models/digits@sha256:…"
+)]
 pub struct Args {
     /// What to bring, by digest.
     #[arg(long, value_name = "HOST/REPO@sha256:…")]

@@ -19,7 +19,14 @@ use crate::evidence::Class;
 
 /// Lets an AI model serve in Kubernetes only while it can be shown to be the model somebody signed.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "`probity help COMMAND` tells more, with examples, as in:
+  probity verify ./digits --key release.pub
+  probity check -f manifests/ --policy policy.yaml"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -72,7 +79,10 @@ mod tests {
     fn subcommands() -> Vec<clap::Command> {
         let mut cli = Cli::command();
         cli.build();
-        cli.get_subcommands().filter(|command| command.get_name() != "help").cloned().collect()
+        cli.get_subcommands()
+            .filter(|command| command.get_name() != "help")
+            .cloned()
+            .collect()
     }
 
     #[test]
@@ -84,15 +94,31 @@ mod tests {
     fn every_subcommand_teaches() {
         for mut command in subcommands() {
             let name = command.get_name().to_owned();
-            let about = command.get_about().unwrap_or_else(|| panic!("{name}: no short text")).to_string();
+            let about = command
+                .get_about()
+                .unwrap_or_else(|| panic!("{name}: no short text"))
+                .to_string();
             assert!(about.len() <= 100 && !about.ends_with('.'), "{name}: {about}");
-            let long = command.get_long_about().unwrap_or_else(|| panic!("{name}: no long text")).to_string();
+            let long = command
+                .get_long_about()
+                .unwrap_or_else(|| panic!("{name}: no long text"))
+                .to_string();
             assert!(long.len() > about.len() + 80, "{name}: {long}");
             let help = command.render_long_help().to_string();
-            let examples = help.split("Example").nth(1).unwrap_or_else(|| panic!("{name}: no example"));
-            assert!(examples.contains(&format!("probity {name} ")), "{name}: {examples}");
+            let examples = help
+                .split("Example")
+                .nth(1)
+                .unwrap_or_else(|| panic!("{name}: no example"));
+            assert!(
+                examples.contains(&format!("probity {name} ")),
+                "{name}: {examples}"
+            );
             for argument in command.get_arguments() {
-                assert!(argument.get_help().is_some(), "{name}: {} says nothing", argument.get_id());
+                assert!(
+                    argument.get_help().is_some(),
+                    "{name}: {} says nothing",
+                    argument.get_id()
+                );
             }
         }
     }
@@ -100,7 +126,10 @@ mod tests {
     #[test]
     fn examples_are_not_broken_on_a_common_terminal() {
         for command in subcommands() {
-            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             for line in examples.lines() {
                 assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
             }

@@ -1,7 +1,10 @@
 //! `probity operator`: runs the controllers in a cluster.
 //! Here only arguments, logs and signals; what it does is in `controller`.
 
-#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
 
 use std::{net::SocketAddr, process::ExitCode};
 
@@ -16,9 +19,11 @@ use crate::{controller, evidence::Reference};
 ///
 /// It talks to the API server of its service account, or of KUBECONFIG when run outside a cluster.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example, outside a cluster and with the permissions of KUBECONFIG:
+#[command(
+    after_help = "Example, outside a cluster and with the permissions of KUBECONFIG:
   probity operator --fetch-image registry.example/probity@sha256:… \\
-    --admin-address 127.0.0.1:8080 --log info,probity=debug")]
+    --admin-address 127.0.0.1:8080 --log info,probity=debug"
+)]
 pub struct Args {
     /// This program's own image by digest; its `fetch` runs in every model's pod.
     #[arg(long, value_name = "REPOSITORY@sha256:…", value_parser = pinned)]
@@ -62,7 +67,9 @@ impl Args {
             Ok(filter) => filter,
             Err(error) => return super::fail(&error),
         };
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Text => logs.init(),
             LogFormat::Json => logs.json().init(),
@@ -78,10 +85,11 @@ impl Args {
             Ok(client) => client,
             Err(error) => return super::fail(&error),
         };
-        let (mut term, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(term), Ok(interrupt)) => (term, interrupt),
-            (Err(error), _) | (_, Err(error)) => return super::fail(&error),
-        };
+        let (mut term, mut interrupt) =
+            match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+                (Ok(term), Ok(interrupt)) => (term, interrupt),
+                (Err(error), _) | (_, Err(error)) => return super::fail(&error),
+            };
         let stop = async move {
             tokio::select! {
                 _ = term.recv() => {}

@@ -35,14 +35,23 @@ impl Screen {
         if !stdout.is_terminal() {
             return Self::default();
         }
-        let width = tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
-        Self { width, colour: !is_dumb() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
+        let width = tcgetwinsize(&stdout)
+            .ok()
+            .map(|size| usize::from(size.ws_col))
+            .filter(|width| *width > 0);
+        Self {
+            width,
+            colour: !is_dumb() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
     }
 
     /// Labels in one column, values in the next; long values go on below themselves. Values may say anything: they are escaped.
     pub fn rows(self, rows: &[(&str, String)]) -> String {
         let column = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0) + 2;
-        let width = self.width.map(|width| width.saturating_sub(column)).filter(|width| *width >= NARROWEST);
+        let width = self
+            .width
+            .map(|width| width.saturating_sub(column))
+            .filter(|width| *width >= NARROWEST);
         let mut text = String::new();
         for (label, value) in rows {
             let value = printable(value);
@@ -62,8 +71,28 @@ impl Screen {
             Colour::Red => 31,
             Colour::Yellow => 33,
         };
-        if self.colour { format!("\u{1b}[1;{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\u{1b}[1;{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
+}
+
+/// A number of bytes for people, with one decimal. In integers: code for real numbers is larger than all of this file.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut tenths, mut unit) = (u128::from(bytes) * 10, "");
+    for name in UNITS {
+        if tenths < 10_240 {
+            break;
+        }
+        (tenths, unit) = ((tenths + 512) / 1024, name);
+    }
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 
 /// Whether the terminal says that it cannot move its cursor.
@@ -74,7 +103,9 @@ pub fn is_dumb() -> bool {
 /// Lines of at most `width` characters, broken between words. A longer word stays whole, so that it can be copied.
 fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
     let mut lines = vec![String::new()];
-    let Some(width) = width else { return vec![text.to_owned()] };
+    let Some(width) = width else {
+        return vec![text.to_owned()];
+    };
     let mut used = 0;
     for word in text.split(' ') {
         let length = word.chars().count();
@@ -148,7 +179,15 @@ mod tests {
 
     #[test]
     fn json_says_the_same_in_another_spelling() {
-        for text in ["a\u{1b}[2Jb", "a\u{9b}2J", "exe.\u{202e}xnno", "a\nb", "größe ☃", "\u{7f}", "\u{feff}"] {
+        for text in [
+            "a\u{1b}[2Jb",
+            "a\u{9b}2J",
+            "exe.\u{202e}xnno",
+            "a\nb",
+            "größe ☃",
+            "\u{7f}",
+            "\u{feff}",
+        ] {
             let json = printable_json(&serde_json::to_string_pretty(&[text]).unwrap());
             assert!(!json.chars().any(|c| is_deceptive(c) && c != '\n'), "{json:?}");
             assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [text]);
@@ -163,17 +202,40 @@ mod tests {
         wrap("one two three", width)
     }
 
+    #[test_case(0 => "0 B"; "nothing")]
+    #[test_case(1023 => "1023 B"; "bytes")]
+    #[test_case(1024 => "1.0 KiB"; "a kibibyte")]
+    #[test_case(600_021 => "586.0 KiB"; "rounded")]
+    #[test_case(3 << 30 => "3.0 GiB"; "gibibytes")]
+    #[test_case(u64::MAX => "16.0 EiB"; "as much as there can be")]
+    fn sizes(bytes: u64) -> String {
+        size(bytes)
+    }
+
     #[test]
     fn values_line_up() {
-        let screen = Screen { width: Some(30), colour: false };
-        let rows = [("Verdict", "Verified".to_owned()), ("Model", "a name of several short words".to_owned())];
-        assert_eq!(screen.rows(&rows), "Verdict  Verified\nModel    a name of several\n         short words\n");
+        let screen = Screen {
+            width: Some(30),
+            colour: false,
+        };
+        let rows = [
+            ("Verdict", "Verified".to_owned()),
+            ("Model", "a name of several short words".to_owned()),
+        ];
+        assert_eq!(
+            screen.rows(&rows),
+            "Verdict  Verified\nModel    a name of several\n         short words\n"
+        );
     }
 
     #[test]
     fn a_digest_fits_on_eighty_columns() {
         let digest = crate::evidence::Digest::from_bytes([7; 32]).to_string();
-        let text = Screen { width: Some(80), colour: false }.rows(&[("Verdict", digest.clone())]);
+        let text = Screen {
+            width: Some(80),
+            colour: false,
+        }
+        .rows(&[("Verdict", digest.clone())]);
         assert_eq!(text, format!("Verdict  {digest}\n"));
         assert_eq!(text.trim_end().len(), 80);
     }
@@ -181,6 +243,13 @@ mod tests {
     #[test]
     fn colours_only_where_they_are_shown() {
         assert_eq!(Screen::default().paint(Colour::Red, "Refused"), "Refused");
-        assert_eq!(Screen { width: None, colour: true }.paint(Colour::Red, "Refused"), "\u{1b}[1;31mRefused\u{1b}[0m");
+        assert_eq!(
+            Screen {
+                width: None,
+                colour: true
+            }
+            .paint(Colour::Red, "Refused"),
+            "\u{1b}[1;31mRefused\u{1b}[0m"
+        );
     }
 }

@@ -152,7 +152,9 @@ impl Args {
     fn verify(&self) -> Result<ArtifactReport, Stopped> {
         let target = target(&self.target)?;
         if matches!(target, Target::Artifact(_)) && (self.signature.is_some() || !self.ignore.is_empty()) {
-            return Err(Stopped::Usage("--signature and --ignore are for folders: an artifact is verified as it is"));
+            return Err(Stopped::Usage(
+                "--signature and --ignore are for folders: an artifact is verified as it is",
+            ));
         }
         let keys = keys::read(&self.keys)?;
         match target {
@@ -165,20 +167,27 @@ impl Args {
         if let Some(path) = &self.signature
             && is_missing(path)
         {
-            let message =
-                format!("there is no signature file {}: the path is taken from here, not from the folder", path.display());
+            let message = format!(
+                "there is no signature file {}: the path is taken from here, not from the folder",
+                path.display()
+            );
             return Err(Failure::new(Reason::Io, message).into());
         }
         let bar = Bar::new();
         let report = verify_directory(folder, self.signature.as_deref(), keys, &self.ignore, &bar);
-        if bar.finish() { Err(Stopped::Interrupted) } else { Ok(report) }
+        if bar.finish() {
+            Err(Stopped::Interrupted)
+        } else {
+            Ok(report)
+        }
     }
 
     fn artifact(&self, reference: &Reference, keys: &KeyRing) -> Result<ArtifactReport, Failure> {
         if self.target.is_dir() {
             say("this reads as a reference, so a registry is asked; write ./… for the folder of that name");
         }
-        let client = Client::new(self.hosts.policy(), Timeouts::default())?.with_credentials(self.credentials.read()?);
+        let client =
+            Client::new(self.hosts.policy(), Timeouts::default())?.with_credentials(self.credentials.read()?);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -194,13 +203,21 @@ impl Args {
 
 /// What reads as a reference is one: what lies around here must not decide whether a registry is asked.
 fn target(path: &Path) -> Result<Target<'_>, Failure> {
-    match path.to_str().filter(|text| is_meant_as_reference(text)).map(str::parse) {
+    match path
+        .to_str()
+        .filter(|text| is_meant_as_reference(text))
+        .map(str::parse)
+    {
         Some(Ok(reference)) => Ok(Target::Artifact(reference)),
-        Some(Err(error)) if is_missing(path) => {
-            Err(Failure::new(Reason::MalformedReference, format!("there is no folder {}, and {error}", path.display())))
-        }
+        Some(Err(error)) if is_missing(path) => Err(Failure::new(
+            Reason::MalformedReference,
+            format!("there is no folder {}, and {error}", path.display()),
+        )),
         None if is_missing(path) => {
-            let message = format!("there is no folder {}: give one, or an artifact as host/repository:tag", path.display());
+            let message = format!(
+                "there is no folder {}: give one, or an artifact as host/repository:tag",
+                path.display()
+            );
             Err(Failure::new(Reason::Io, message))
         }
         _ => Ok(Target::Folder(path)),
@@ -241,7 +258,10 @@ fn print(text: &str) -> Result<(), Failure> {
         // Whoever reads has read enough, as `head` does.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|error| {
-            Failure::new(Reason::Io, format!("cannot write the result ({error}): make room for it and run it again"))
+            Failure::new(
+                Reason::Io,
+                format!("cannot write the result ({error}): make room for it and run it again"),
+            )
         }),
     }
 }

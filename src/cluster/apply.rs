@@ -92,7 +92,11 @@ impl Applier {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        api.get_opt(name).await.map_err(|source| ApplyError::Read { kind: K::kind(&()).into(), name: name.into(), source })
+        api.get_opt(name).await.map_err(|source| ApplyError::Read {
+            kind: K::kind(&()).into(),
+            name: name.into(),
+            source,
+        })
     }
 
     /// Brings one object to its plan.
@@ -108,7 +112,11 @@ impl Applier {
         mut desired: K,
     ) -> Result<Applied<K>, ApplyError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
     {
         let (kind, name) = (K::kind(&()).into_owned(), desired.name_any());
         let mut params = PatchParams::apply(FIELD_MANAGER);
@@ -138,18 +146,27 @@ impl Applier {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let params = kube::api::DeleteParams {
-            preconditions: Some(kube::api::Preconditions { uid: object.uid(), resource_version: None }),
+            preconditions: Some(kube::api::Preconditions {
+                uid: object.uid(),
+                resource_version: None,
+            }),
             ..Default::default()
         };
         match api.delete(&object.name_any(), &params).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-            Err(source) => Err(ApplyError::Delete { kind: K::kind(&()).into(), name: object.name_any(), source }),
+            Err(source) => Err(ApplyError::Delete {
+                kind: K::kind(&()).into(),
+                name: object.name_any(),
+                source,
+            }),
         }
     }
 
     fn remembers(&self, key: &str, pair: (u64, u64)) -> bool {
-        self.remembered.lock().is_ok_and(|map| map.get(key) == Some(&pair))
+        self.remembered
+            .lock()
+            .is_ok_and(|map| map.get(key) == Some(&pair))
     }
 
     fn remember(&self, key: String, pair: (u64, u64)) {
@@ -161,7 +178,10 @@ impl Applier {
 
 /// Whether the object's controlling owner reference carries this uid.
 pub fn is_controlled_by<K: Resource>(object: &K, uid: &str) -> bool {
-    object.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+    object
+        .owner_references()
+        .iter()
+        .any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }
 
 /// A hash of what people and controllers may change about an object; status and bookkeeping are left out.

@@ -47,8 +47,15 @@ where
         "metadata": { "name": object.name_any(), "uid": object.uid() },
         "status": new,
     });
-    api.patch_status(&object.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(patch))
-        .await
-        .map_err(|source| StatusError { name: object.name_any(), source })?;
+    api.patch_status(
+        &object.name_any(),
+        &PatchParams::apply(manager).force(),
+        &Patch::Apply(patch),
+    )
+    .await
+    .map_err(|source| StatusError {
+        name: object.name_any(),
+        source,
+    })?;
     Ok(true)
 }

@@ -42,7 +42,9 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
         (StatusCode::OK, "ok".to_owned())
     } else {
         let missing = admin.world.missing().join(", ");
-        let message = format!("not ready: {missing} cannot be read yet (are the CRDs installed, and may the operator list and watch them?)");
+        let message = format!(
+            "not ready: {missing} cannot be read yet (are the CRDs installed, and may the operator list and watch them?)"
+        );
         (StatusCode::SERVICE_UNAVAILABLE, message)
     }
 }

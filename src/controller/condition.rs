@@ -41,13 +41,28 @@ pub struct Wanted {
 
 impl Wanted {
     /// A condition.
-    pub fn new(kind: &'static str, state: State, reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, state, reason: reason.into(), message: message.into() }
+    pub fn new(
+        kind: &'static str,
+        state: State,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            state,
+            reason: reason.into(),
+            message: message.into(),
+        }
     }
 }
 
 /// The conditions of a status: exactly those wanted, in their order, each with the time its state last changed.
-pub fn conditions(old: Option<&[Condition]>, wanted: Vec<Wanted>, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+pub fn conditions(
+    old: Option<&[Condition]>,
+    wanted: Vec<Wanted>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
     wanted
         .into_iter()
         .map(|want| {
@@ -70,7 +85,10 @@ pub fn conditions(old: Option<&[Condition]>, wanted: Vec<Wanted>, generation: Op
 
 /// The condition of this type, if it is there.
 pub fn find<'a>(conditions: Option<&'a [Condition]>, kind: &str) -> Option<&'a Condition> {
-    conditions.into_iter().flatten().find(|condition| condition.type_ == kind)
+    conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == kind)
 }
 
 #[cfg(test)]
@@ -83,14 +101,22 @@ mod tests {
         let want = |state, message: &str| vec![Wanted::new("Ready", state, "Because", message)];
         let first = conditions(None, want(State::False, "a"), Some(1), at(1));
         let same = conditions(Some(&first), want(State::False, "b"), Some(2), at(2));
-        assert_eq!((same[0].last_transition_time.0, same[0].message.as_str()), (at(1), "b"));
+        assert_eq!(
+            (same[0].last_transition_time.0, same[0].message.as_str()),
+            (at(1), "b")
+        );
         let moved = conditions(Some(&same), want(State::True, "b"), Some(2), at(3));
         assert_eq!(moved[0].last_transition_time.0, at(3));
     }
 
     #[test]
     fn a_condition_no_longer_wanted_goes() {
-        let old = conditions(None, vec![Wanted::new("Stalled", State::True, "X", "")], None, Timestamp::UNIX_EPOCH);
+        let old = conditions(
+            None,
+            vec![Wanted::new("Stalled", State::True, "X", "")],
+            None,
+            Timestamp::UNIX_EPOCH,
+        );
         assert!(conditions(Some(&old), vec![], None, Timestamp::UNIX_EPOCH).is_empty());
     }
 }

@@ -42,15 +42,32 @@ impl Default for Metrics {
         let verified = Family::default();
         let buckets = [0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0];
         let verification_seconds = Histogram::new(buckets);
-        registry.register("reconciliations", "Reconciliations, by kind and result", reconciled.clone());
-        registry.register("verifications", "Looks at an artifact, by verdict and reason", verified.clone());
+        registry.register(
+            "reconciliations",
+            "Reconciliations, by kind and result",
+            reconciled.clone(),
+        );
+        registry.register(
+            "verifications",
+            "Looks at an artifact, by verdict and reason",
+            verified.clone(),
+        );
         registry.register(
             "verification_duration_seconds",
             "Time a look at an artifact took",
             verification_seconds.clone(),
         );
-        registry.register("build", "The operator's version", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, reconciled, verified, verification_seconds }
+        registry.register(
+            "build",
+            "The operator's version",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            registry,
+            reconciled,
+            verified,
+            verification_seconds,
+        }
     }
 }
 
@@ -67,7 +84,12 @@ impl Metrics {
 
     /// An artifact was looked at.
     pub fn verified(&self, verdict: &str, reason: &str, took: Duration) {
-        self.verified.get_or_create(&Verified { verdict: verdict.into(), reason: reason.into() }).inc();
+        self.verified
+            .get_or_create(&Verified {
+                verdict: verdict.into(),
+                reason: reason.into(),
+            })
+            .inc();
         self.verification_seconds.observe(took.as_secs_f64());
     }
 
@@ -79,6 +101,11 @@ impl Metrics {
     }
 
     fn count(&self, kind: &str, result: &str) {
-        self.reconciled.get_or_create(&Reconciled { kind: kind.into(), result: result.into() }).inc();
+        self.reconciled
+            .get_or_create(&Reconciled {
+                kind: kind.into(),
+                result: result.into(),
+            })
+            .inc();
     }
 }

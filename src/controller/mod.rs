@@ -1,7 +1,10 @@
 //! The reconcilers, one folder a kind: gather → evaluate → plan → apply → status, the same words in each.
 //! They write only through [`crate::cluster`]; what decides takes no client.
 
-#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
 
 mod admin;
 pub mod artifact_verification;
@@ -75,7 +78,10 @@ impl Context {
         world: WorldView,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let reporter = Reporter { controller: "probity.dev/operator".into(), instance: None };
+        let reporter = Reporter {
+            controller: "probity.dev/operator".into(),
+            instance: None,
+        };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             applier: Applier::default(),
@@ -96,7 +102,10 @@ impl Context {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place where the operator looks at the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the operator looks at the clock"
+    )]
     #[expect(clippy::unused_self, reason = "reads as: the time in this context")]
     fn now(&self) -> Timestamp {
         // Kubernetes keeps whole seconds; a finer one would differ from what is read back, and be written again.
@@ -116,10 +125,15 @@ impl Context {
     /// A client for the registry with the pull secret's credentials, if one is named. The secret is read each time: watching
     /// would need rights over every secret.
     async fn registry(&self, namespace: &str, pull_secret: Option<&str>) -> Result<oci::Client, Failure> {
-        let Some(name) = pull_secret else { return Ok(self.registry.clone()) };
+        let Some(name) = pull_secret else {
+            return Ok(self.registry.clone());
+        };
         let secrets: Api<Secret> = self.api(namespace);
         let secret = secrets.get_opt(name).await.map_err(|error| {
-            Failure::new(Reason::CredentialsMissing, format!("cannot read the pull secret {name}: {error}"))
+            Failure::new(
+                Reason::CredentialsMissing,
+                format!("cannot read the pull secret {name}: {error}"),
+            )
         })?;
         let secret = secret.ok_or_else(|| {
             let message = format!("there is no Secret {name} in namespace {namespace}: create it with `kubectl create secret docker-registry {name} …`");
@@ -130,7 +144,11 @@ impl Context {
 
     async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
         let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            type_: if note.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
             reason: note.reason,
             note: Some(short_note(note.message)),
             action: note.action.into(),
@@ -144,7 +162,9 @@ impl Context {
 
 /// The longest start of a sentence that the API server takes as a note of an Event.
 fn short_note(mut message: String) -> String {
-    let end = (0..=message.len().min(1024)).rev().find(|end| message.is_char_boundary(*end));
+    let end = (0..=message.len().min(1024))
+        .rev()
+        .find(|end| message.is_char_boundary(*end));
     message.truncate(end.unwrap_or(0));
     message
 }
@@ -221,7 +241,10 @@ impl Error {
 }
 
 /// When to try again after an error: conflicts soon, the rest with growing pauses.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that a controller wants")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that a controller wants"
+)]
 fn error_policy<K>(object: Arc<K>, error: &Error, context: Arc<Context>) -> Action
 where
     K: Resource<DynamicType = ()>,
@@ -235,7 +258,9 @@ where
         }
         "gone" => Action::await_change(),
         _ => {
-            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            let cause = std::error::Error::source(error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
             tracing::warn!(kind = %K::kind(&()), object = %name(object.meta()), category, %error, cause, "reconciling failed");
             Action::requeue(context.retry.failed(&error_key(&*object), None))
         }
@@ -258,7 +283,9 @@ where
         // Errors of reconcilers are told by the error policy; an object that is gone is no error.
         Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            let cause = std::error::Error::source(&error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
             tracing::warn!(kind = %K::kind(&()), %error, cause, "a watch failed; trying again");
         }
     }

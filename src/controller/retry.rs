@@ -66,7 +66,13 @@ impl Retry {
             if entries.len() == entries.capacity() {
                 entries.retain(|_, entry| now.saturating_duration_since(entry.until) < FORGOTTEN);
             }
-            entries.insert(key.to_owned(), Entry { tries, until: now + pause });
+            entries.insert(
+                key.to_owned(),
+                Entry {
+                    tries,
+                    until: now + pause,
+                },
+            );
         }
     }
 }
@@ -79,7 +85,10 @@ mod tests {
     fn pauses_grow_to_a_bound_and_start_over() {
         let retry = Retry::default();
         let pauses: Vec<_> = (0..20).map(|_| retry.failed("a", None)).collect();
-        assert!(pauses[0] <= Duration::from_millis(1250) && pauses[4] >= Duration::from_secs(12), "{pauses:?}");
+        assert!(
+            pauses[0] <= Duration::from_millis(1250) && pauses[4] >= Duration::from_secs(12),
+            "{pauses:?}"
+        );
         assert!(pauses.iter().all(|pause| *pause <= LONGEST + LONGEST / 4));
         retry.succeeded("a", Duration::ZERO);
         assert_eq!(retry.left("a"), None);
@@ -93,7 +102,10 @@ mod tests {
     #[test]
     fn a_pause_the_registry_asks_for_is_kept_but_bounded() {
         let retry = Retry::default();
-        assert_eq!(retry.failed("a", Some(Duration::from_secs(30))), Duration::from_secs(30));
+        assert_eq!(
+            retry.failed("a", Some(Duration::from_secs(30))),
+            Duration::from_secs(30)
+        );
         assert!(retry.failed("a", Some(Duration::from_secs(999_999))) <= LONGEST);
     }
 }

@@ -1,7 +1,10 @@
 //! Assembles the operator: client, world, controllers, the admin server, and an orderly end.
 //! Nothing else; what each part does is in its own file.
 
-#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,8 +15,8 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{artifact::oci, evidence::Failure};
 
 use super::{
-    Context, Settings, admin, artifact_verification, metrics::Metrics, model_deployment, policy, source, trust_root,
-    world::watch_world,
+    Context, Settings, admin, artifact_verification, metrics::Metrics, model_deployment, policy, source,
+    trust_root, world::watch_world,
 };
 
 /// The operator could not start.
@@ -42,8 +45,12 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let listener = TcpListener::bind(admin_address)
         .await
-        .map_err(|source| StartError::Listen { address: admin_address, source })?;
-    let registry = oci::Client::new(settings.hosts.clone(), oci::Timeouts::default()).map_err(StartError::Registry)?;
+        .map_err(|source| StartError::Listen {
+            address: admin_address,
+            source,
+        })?;
+    let registry =
+        oci::Client::new(settings.hosts.clone(), oci::Timeouts::default()).map_err(StartError::Registry)?;
     let metrics = Arc::new(Metrics::default());
     let (world, watching) = watch_world(&client);
     let (stopping, stopped) = watch::channel(false);

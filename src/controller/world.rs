@@ -1,7 +1,10 @@
 //! Keeps the plain data that decisions rest on: policies compiled against trust roots, and the labels of namespaces.
 //! It watches and rebuilds; it never decides, and a decision always sees one consistent snapshot.
 
-#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -47,13 +50,20 @@ const KINDS: [&str; 3] = ["ClusterDeploymentPolicies", "TrustRoots", "Namespaces
 impl WorldView {
     /// The newest snapshot; an empty world, in which nothing is admitted, before the first one.
     pub fn current(&self) -> Arc<World> {
-        self.receiver.borrow().as_ref().map(|edition| edition.world.clone()).unwrap_or_default()
+        self.receiver
+            .borrow()
+            .as_ref()
+            .map(|edition| edition.world.clone())
+            .unwrap_or_default()
     }
 
     /// The newest snapshot, and the number under which what it says of this namespace first said so.
     pub fn about(&self, namespace: &str) -> (Arc<World>, u64) {
         match self.receiver.borrow().as_ref() {
-            Some(edition) => (edition.world.clone(), edition.epochs.get(namespace).copied().unwrap_or(0)),
+            Some(edition) => (
+                edition.world.clone(),
+                edition.epochs.get(namespace).copied().unwrap_or(0),
+            ),
             None => (Arc::default(), 0),
         }
     }
@@ -80,7 +90,11 @@ impl WorldView {
         receiver.mark_unchanged();
         stream::unfold((receiver, Duration::ZERO), async |(mut receiver, pause)| {
             tokio::time::sleep(pause).await;
-            receiver.changed().await.ok().map(|()| ((), (receiver, BETWEEN_CHANGES)))
+            receiver
+                .changed()
+                .await
+                .ok()
+                .map(|()| ((), (receiver, BETWEEN_CHANGES)))
         })
     }
 }
@@ -101,12 +115,22 @@ impl Edition {
             .iter()
             .map(|(name, labels)| {
                 let same = old.filter(|old| {
-                    old.world.namespaces.get(name) == Some(labels) && selecting(&old.world.rules, labels).eq(selecting(&world.rules, labels))
+                    old.world.namespaces.get(name) == Some(labels)
+                        && selecting(&old.world.rules, labels).eq(selecting(&world.rules, labels))
                 });
-                (name.clone(), same.and_then(|old| old.epochs.get(name)).copied().unwrap_or(number))
+                (
+                    name.clone(),
+                    same.and_then(|old| old.epochs.get(name))
+                        .copied()
+                        .unwrap_or(number),
+                )
             })
             .collect();
-        Self { number, world: Arc::new(world), epochs }
+        Self {
+            number,
+            world: Arc::new(world),
+            epochs,
+        }
     }
 }
 
@@ -120,19 +144,27 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
     let (roots, root_changes) = follow::<Guarded<TrustRoot>>(Api::all(client.clone()), 1);
     let (namespaces, namespace_changes) = follow::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), 2);
     let run = async move {
-        let changes = stream::select_all([policy_changes, root_changes, namespace_changes]).ready_chunks(4096);
+        let changes =
+            stream::select_all([policy_changes, root_changes, namespace_changes]).ready_chunks(4096);
         futures::pin_mut!(changes);
         let mut listed = [false; 3];
         while let Some(batch) = changes.next().await {
             for kind in batch {
                 listed[kind] = true;
             }
-            let missing: Vec<_> = KINDS.iter().zip(listed).filter(|(_, listed)| !listed).map(|(kind, _)| *kind).collect();
+            let missing: Vec<_> = KINDS
+                .iter()
+                .zip(listed)
+                .filter(|(_, listed)| !listed)
+                .map(|(kind, _)| *kind)
+                .collect();
             if missing.is_empty() {
                 let world = build(&policies.state(), &roots.state(), &namespaces.state());
                 // A status that was written, ours most of all, makes no new world.
                 sender.send_if_modified(|current| {
-                    let changed = current.as_ref().is_none_or(|current: &Arc<Edition>| *current.world != world);
+                    let changed = current
+                        .as_ref()
+                        .is_none_or(|current: &Arc<Edition>| *current.world != world);
                     if changed {
                         *current = Some(Arc::new(Edition::after(current.as_deref(), world)));
                     }
@@ -148,7 +180,13 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
 /// A store that follows one kind, and the kind's number each time the store is complete and changed.
 fn follow<K>(api: Api<K>, number: usize) -> (Store<K>, stream::BoxStream<'static, usize>)
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let (store, writer) = reflector::store();
     let changes = watcher(api, watcher::Config::default())
@@ -157,7 +195,9 @@ where
         .reflect(writer)
         .filter_map(move |event| async move {
             match event {
-                Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => Some(number),
+                Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {
+                    Some(number)
+                }
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
                 Err(error) => {
                     tracing::warn!(kind = %K::kind(&()), %error, "a watch failed; trying again");
@@ -202,15 +242,23 @@ fn build(
 /// What each key of a trust root is, or why it cannot be used.
 pub fn read_keys(root: &TrustRoot) -> Keys {
     trust::read(root, |name, pem| {
-        PublicKey::parse(name, pem).map(|key| key.fingerprint()).map_err(|failure| failure.message)
+        PublicKey::parse(name, pem)
+            .map(|key| key.fingerprint())
+            .map_err(|failure| failure.message)
     })
 }
 
 /// A policy this version cannot read denies in every governed namespace: which it selects is not known.
 fn unreadable(invalid: &InvalidObject) -> Rules {
-    let message = format!("this operator cannot read the policy: {}; correct it, or update the operator", invalid.error);
+    let message = format!(
+        "this operator cannot read the policy: {}; correct it, or update the operator",
+        invalid.error
+    );
     Rules {
-        policy: format!("ClusterDeploymentPolicy/{}", invalid.metadata.name.as_deref().unwrap_or_default()),
+        policy: format!(
+            "ClusterDeploymentPolicy/{}",
+            invalid.metadata.name.as_deref().unwrap_or_default()
+        ),
         uid: invalid.metadata.uid.clone(),
         generation: invalid.metadata.generation,
         namespaces: NamespaceSelector::Broken,
@@ -242,11 +290,19 @@ mod tests {
             .unwrap()
         };
         let labels = |name: &str, team: &str| {
-            [(GOVERNED_LABEL, "true"), ("name", name), ("team", team)].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+            [(GOVERNED_LABEL, "true"), ("name", name), ("team", team)]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into()
         };
         World {
-            rules: revoked.iter().map(|(namespace, n)| compile(&policy(namespace, *n), &TrustRoots::new())).collect(),
-            namespaces: namespaces.iter().map(|(name, team)| ((*name).to_owned(), labels(name, team))).collect(),
+            rules: revoked
+                .iter()
+                .map(|(namespace, n)| compile(&policy(namespace, *n), &TrustRoots::new()))
+                .collect(),
+            namespaces: namespaces
+                .iter()
+                .map(|(name, team)| ((*name).to_owned(), labels(name, team)))
+                .collect(),
         }
     }
 
@@ -256,12 +312,30 @@ mod tests {
         let first = Edition::after(None, world(&both, &rules));
         assert_eq!(first.epochs, [("bank".into(), 1), ("shop".into(), 1)].into());
         let second = Edition::after(Some(&first), world(&both, &[("bank", 2), ("shop", 1)]));
-        assert_eq!(second.epochs, [("bank".into(), 2), ("shop".into(), 1)].into(), "another policy for bank");
-        let third = Edition::after(Some(&second), world(&[("bank", "a"), ("shop", "b")], &[("bank", 2), ("shop", 1)]));
-        assert_eq!(third.epochs, [("bank".into(), 2), ("shop".into(), 3)].into(), "another label of shop");
+        assert_eq!(
+            second.epochs,
+            [("bank".into(), 2), ("shop".into(), 1)].into(),
+            "another policy for bank"
+        );
+        let third = Edition::after(
+            Some(&second),
+            world(&[("bank", "a"), ("shop", "b")], &[("bank", 2), ("shop", 1)]),
+        );
+        assert_eq!(
+            third.epochs,
+            [("bank".into(), 2), ("shop".into(), 3)].into(),
+            "another label of shop"
+        );
         let fourth = Edition::after(Some(&third), world(&[("shop", "b")], &[("shop", 1)]));
         assert_eq!(fourth.epochs, [("shop".into(), 3)].into(), "bank is gone");
-        let fifth = Edition::after(Some(&fourth), world(&[("bank", "a"), ("shop", "b")], &[("shop", 1)]));
-        assert_eq!(fifth.epochs, [("bank".into(), 5), ("shop".into(), 3)].into(), "and back without a policy");
+        let fifth = Edition::after(
+            Some(&fourth),
+            world(&[("bank", "a"), ("shop", "b")], &[("shop", 1)]),
+        );
+        assert_eq!(
+            fifth.epochs,
+            [("bank".into(), 5), ("shop".into(), 3)].into(),
+            "and back without a policy"
+        );
     }
 }

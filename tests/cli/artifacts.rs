@@ -12,27 +12,60 @@ impl Place {
     /// Pushes the folder `model` as it is now, as `name:1`; its digest.
     fn push(&self, name: &str) -> String {
         let folder = self.at("model");
-        let files = ["config.json", "labels/classes.txt", "model.onnx", "model.sig", "extra"];
-        let files: Vec<_> = files.into_iter().filter(|file| folder.join(file).exists()).collect();
-        let paths: BTreeMap<_, _> =
-            files.iter().map(|file| (file, BTreeMap::from([("org.cncf.model.filepath", file)]))).collect();
+        let files = [
+            "config.json",
+            "labels/classes.txt",
+            "model.onnx",
+            "model.sig",
+            "extra",
+        ];
+        let files: Vec<_> = files
+            .into_iter()
+            .filter(|file| folder.join(file).exists())
+            .collect();
+        let paths: BTreeMap<_, _> = files
+            .iter()
+            .map(|file| (file, BTreeMap::from([("org.cncf.model.filepath", file)])))
+            .collect();
         fs::write(self.at("paths"), serde_json::to_string(&paths).unwrap()).unwrap();
         self.put("config", "{}");
-        let printed = done(testbed::tool("oras", &["oras"])
-            .current_dir(&folder)
-            .env("HOME", self.at(""))
-            .args(["push", "--plain-http", "--no-tty", "--format", "go-template={{.digest}}"])
-            .args(["--artifact-type", "application/vnd.cncf.model.manifest.v1+json"])
-            .args(["--config", "../config:application/vnd.cncf.model.config.v1+json", "--disable-path-validation"])
-            .args(["--annotation-file", "../paths", &format!("{}/{name}:1", testbed::registry())])
-            .args(files.iter().map(|file| format!("{file}:application/vnd.cncf.model.weight.v1.raw"))));
+        let printed = done(
+            testbed::tool("oras", &["oras"])
+                .current_dir(&folder)
+                .env("HOME", self.at(""))
+                .args([
+                    "push",
+                    "--plain-http",
+                    "--no-tty",
+                    "--format",
+                    "go-template={{.digest}}",
+                ])
+                .args(["--artifact-type", "application/vnd.cncf.model.manifest.v1+json"])
+                .args([
+                    "--config",
+                    "../config:application/vnd.cncf.model.config.v1+json",
+                    "--disable-path-validation",
+                ])
+                .args([
+                    "--annotation-file",
+                    "../paths",
+                    &format!("{}/{name}:1", testbed::registry()),
+                ])
+                .args(
+                    files
+                        .iter()
+                        .map(|file| format!("{file}:application/vnd.cncf.model.weight.v1.raw")),
+                ),
+        );
         printed.trim().to_owned()
     }
 
     /// The same command for `model` in the registry.
     fn verify(&self, reference: &str) -> super::models::Said {
         let registry = testbed::registry();
-        self.probity(&format!("verify {registry}/{reference} --key release.pub --plain-http {registry} -o json"))
+        self.probity(&format!(
+            "verify {registry}/{reference} --key release.pub --plain-http {registry} -o json"
+        ))
     }
 }
 
@@ -66,8 +99,12 @@ fn a_folder_of_that_name_is_not_taken_for_it() {
     place.push("cli/shadowed");
     let shadow = format!("{}/cli/shadowed:1", testbed::registry());
     place.put(&format!("{shadow}/x"), "x");
-    place.verify("cli/shadowed:1").expect(0, &["write ./… for the folder"]);
-    place.probity(&format!("verify ./{shadow} --key release.pub")).expect(10, &["Refused: Unsigned"]);
+    place
+        .verify("cli/shadowed:1")
+        .expect(0, &["write ./… for the folder"]);
+    place
+        .probity(&format!("verify ./{shadow} --key release.pub"))
+        .expect(10, &["Refused: Unsigned"]);
 }
 
 #[test_case("registry.example/models/digits", "", 30, &["MalformedReference", "there is no folder", "neither tag nor digest"]; "without a tag")]
@@ -78,5 +115,7 @@ fn a_folder_of_that_name_is_not_taken_for_it() {
 #[test_case("127.0.0.1:1/models/digits:1", " --plain-http 127.0.0.1:1", 60, &["RegistryUnavailable", "127.0.0.1:1"]; "nobody there")]
 #[test_case("127.0.0.1:1/models/digits:1", " --credentials-file none", 60, &["CredentialsMissing", "none"]; "no such credentials")]
 fn references(reference: &str, more: &str, code: i32, words: &[&str]) {
-    Place::new().probity(&format!("verify {reference} --key release.pub{more}")).expect(code, words);
+    Place::new()
+        .probity(&format!("verify {reference} --key release.pub{more}"))
+        .expect(code, words);
 }

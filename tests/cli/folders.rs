@@ -85,10 +85,16 @@ impl Place {
 fn keys(prepare: fn(&Place), key: &str, reason: &str, words: &str) {
     let place = Place::new();
     prepare(&place);
-    place.probity(&format!("verify model --key {key}")).expect(50, &[&format!("Unknown: {reason}"), words]);
+    place
+        .probity(&format!("verify model --key {key}"))
+        .expect(50, &[&format!("Unknown: {reason}"), words]);
     let json = place.probity(&format!("verify model -o json --key release.pub --key {key}"));
     json.expect(50, &[words]);
-    assert_eq!(json.json()["reason"], reason, "one that cannot be used is not passed over");
+    assert_eq!(
+        json.json()["reason"],
+        reason,
+        "one that cannot be used is not passed over"
+    );
 }
 
 impl Place {
@@ -111,7 +117,11 @@ fn a_key_from_a_pipe() {
     let place = Place::new();
     let mut command = std::process::Command::new("bash");
     let line = format!("{} verify model --key <(cat release.pub)", super::models::PROBITY);
-    let output = command.current_dir(place.at("")).args(["-c", &line]).output().unwrap();
+    let output = command
+        .current_dir(place.at(""))
+        .args(["-c", &line])
+        .output()
+        .unwrap();
     Said::of(&output).expect(0, &["Verified"]);
 }
 
@@ -120,7 +130,9 @@ fn keys_of_one_name_are_told_apart() {
     let place = Place::new();
     place.put("a/key.pub", place.key("stranger.pub"));
     place.put("b/key.pub", place.key("release.pub"));
-    place.probity("verify model --key a/key.pub --key b/key.pub").expect(0, &["Signer   b/key.pub\n"]);
+    place
+        .probity("verify model --key a/key.pub --key b/key.pub")
+        .expect(0, &["Signer   b/key.pub\n"]);
 }
 
 #[test]
@@ -130,12 +142,22 @@ fn a_folder_or_file_that_cannot_be_read() {
         let mut permissions = fs::metadata(place.at(name)).unwrap().permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0);
         fs::set_permissions(place.at(name), permissions).unwrap();
-        if place.command().args(["verify", "model", "--key", "release.pub"]).output().unwrap().status.success() {
+        if place
+            .command()
+            .args(["verify", "model", "--key", "release.pub"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+        {
             eprintln!("for root everything can be read; nothing was tested");
             return;
         }
         let said = place.probity(VERIFY);
-        said.expect(if name == "release.pub" { 50 } else { 60 }, &["Unknown: ", "ermission denied"]);
+        said.expect(
+            if name == "release.pub" { 50 } else { 60 },
+            &["Unknown: ", "ermission denied"],
+        );
     }
 }
 
@@ -167,10 +189,26 @@ fn json_of_what_was_refused() {
     let said = place.probity("verify model --key release.pub -o json");
     let shown = said.json();
     let fields: Vec<_> = shown.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected =
-        ["differences", "differing", "files", "ignored", "message", "reason", "signers", "size", "target", "verified"];
-    assert_eq!(fields, expected, "no digest: it is not the model the signature names");
-    assert_eq!((&shown["verified"], &shown["reason"]), (&json!(false), &json!("DigestMismatch")));
+    let expected = [
+        "differences",
+        "differing",
+        "files",
+        "ignored",
+        "message",
+        "reason",
+        "signers",
+        "size",
+        "target",
+        "verified",
+    ];
+    assert_eq!(
+        fields, expected,
+        "no digest: it is not the model the signature names"
+    );
+    assert_eq!(
+        (&shown["verified"], &shown["reason"]),
+        (&json!(false), &json!("DigestMismatch"))
+    );
     assert_eq!((&shown["differing"], &shown["files"]), (&json!(7), &json!(9)));
     let differences = shown["differences"].as_array().unwrap();
     assert_eq!(differences.len(), 5, "the first ones");
@@ -179,7 +217,10 @@ fn json_of_what_was_refused() {
     said.expect(20, &[]);
     assert_eq!(
         said.stderr,
-        format!("probity verify: {} (DigestMismatch)\n", shown["message"].as_str().unwrap()),
+        format!(
+            "probity verify: {} (DigestMismatch)\n",
+            shown["message"].as_str().unwrap()
+        ),
         "a pipe loses the exit code, people should not lose the reason"
     );
 }
@@ -188,7 +229,10 @@ fn json_of_what_was_refused() {
 fn json_of_what_was_not_looked_at() {
     let said = Place::new().probity("verify nowhere --key release.pub -o json");
     let shown = said.json();
-    assert_eq!((&shown["verified"], &shown["reason"]), (&json!(false), &json!("Io")));
+    assert_eq!(
+        (&shown["verified"], &shown["reason"]),
+        (&json!(false), &json!("Io"))
+    );
     assert_eq!((&shown["files"], &shown["signers"]), (&json!(0), &json!([])));
 }
 

@@ -16,8 +16,11 @@ use crate::testbed;
 
 pub const PROBITY: &str = env!("CARGO_BIN_EXE_probity");
 
-const FILES: [(&str, &str); 3] =
-    [("config.json", "{\"classes\": 10}\n"), ("labels/classes.txt", "0\n1\n2\n"), ("model.onnx", "weights")];
+const FILES: [(&str, &str); 3] = [
+    ("config.json", "{\"classes\": 10}\n"),
+    ("labels/classes.txt", "0\n1\n2\n"),
+    ("model.onnx", "weights"),
+];
 
 /// What the official signer made, once.
 struct Signed {
@@ -37,8 +40,15 @@ fn signed() -> &'static Signed {
             done(openssl("pkey -pubout").args(["-in", &key, "-out", &public]));
         }
         write_files(&temp.path().join("model"));
-        done(testbed::tool("model_signing", &["signer"])
-            .args(["sign", "key", &at("model"), "--private_key", &at("release.key"), "--signature", &at("sig")]));
+        done(testbed::tool("model_signing", &["signer"]).args([
+            "sign",
+            "key",
+            &at("model"),
+            "--private_key",
+            &at("release.key"),
+            "--signature",
+            &at("sig"),
+        ]));
         Signed {
             release: fs::read_to_string(at("release.pub")).unwrap(),
             stranger: fs::read_to_string(at("stranger.pub")).unwrap(),
@@ -63,7 +73,9 @@ fn write_files(folder: &Path) {
 
 /// Runs a program that must succeed, and returns what it printed.
 pub fn done(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = Said::of(&output);
     assert_eq!(said.code, 0, "{command:?}: {}", said.stderr);
     said.stdout
@@ -115,7 +127,10 @@ impl Place {
     pub fn command(&self) -> Command {
         let mut command = Command::new(PROBITY);
         command.current_dir(self.0.path()).stdin(Stdio::null());
-        command.env_remove("NO_COLOR").env_remove("PROBITY_LOG").env("TERM", "xterm-256color");
+        command
+            .env_remove("NO_COLOR")
+            .env_remove("PROBITY_LOG")
+            .env("TERM", "xterm-256color");
         command
     }
 
@@ -136,8 +151,15 @@ pub struct Said {
 impl Said {
     pub fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let code = output.status.code().unwrap_or_else(|| panic!("it ended by {}", output.status));
-        Self { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+        let code = output
+            .status
+            .code()
+            .unwrap_or_else(|| panic!("it ended by {}", output.status));
+        Self {
+            code,
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
     }
 
     /// Everything that was said, for messages of tests and for words that may be on either side.

@@ -7,13 +7,16 @@ use test_case::test_case;
 
 use super::models::{PROBITY, Place, Said};
 
-const SUBCOMMANDS: [&str; 5] = ["operator", "crds", "fetch", "verify", "completions"];
+const SUBCOMMANDS: [&str; 6] = ["operator", "check", "crds", "fetch", "verify", "completions"];
 
 #[test]
 fn the_version_is_that_of_the_package() {
     for arguments in ["--version", "-V"] {
         let said = Place::new().probity(arguments);
-        assert_eq!((said.code, said.stdout), (0, format!("probity {}\n", env!("CARGO_PKG_VERSION"))));
+        assert_eq!(
+            (said.code, said.stdout),
+            (0, format!("probity {}\n", env!("CARGO_PKG_VERSION")))
+        );
     }
 }
 
@@ -25,7 +28,11 @@ fn help_goes_to_standard_output_and_a_missing_command_does_not() {
         help.expect(0, &[&format!("\n  {subcommand} ")]);
         let said = place.probity(&format!("{subcommand} --help"));
         said.expect(0, &["Example", &format!("Usage: probity {subcommand}")]);
-        assert!(said.stderr.is_empty() && !said.stdout.contains('\u{1b}'), "{}", said.all());
+        assert!(
+            said.stderr.is_empty() && !said.stdout.contains('\u{1b}'),
+            "{}",
+            said.all()
+        );
     }
     let bare = Said::of(&place.command().output().unwrap());
     assert_eq!((bare.code, bare.stdout.as_str()), (2, ""));
@@ -35,7 +42,13 @@ fn help_goes_to_standard_output_and_a_missing_command_does_not() {
 fn help_says_every_exit_code() {
     let help = Place::new().probity("verify --help");
     for code in ["0 ", "2 ", "10 ", "20 ", "30 ", "40 ", "50 ", "60 ", "70 "] {
-        assert!(help.stdout.lines().any(|line| line.trim_start().starts_with(code)), "{code}: {}", help.stdout);
+        assert!(
+            help.stdout
+                .lines()
+                .any(|line| line.trim_start().starts_with(code)),
+            "{code}: {}",
+            help.stdout
+        );
     }
 }
 
@@ -46,7 +59,7 @@ fn help_says_every_exit_code() {
 #[test_case("powershell", "Register-ArgumentCompleter")]
 fn completions(shell: &str, words: &str) {
     let said = Place::new().probity(&format!("completions {shell}"));
-    said.expect(0, &[words, "--plain-http"]);
+    said.expect(0, &[words, "plain-http"]);
 }
 
 #[test_case("probity ver", "verify"; "a subcommand")]
@@ -63,7 +76,11 @@ fn bash_completes(line: &str, expected: &str) {
         words[words.len() - 2],
     );
     let said = Said::of(&Command::new("bash").args(["-c", &script]).output().unwrap());
-    assert!(said.stdout.lines().any(|reply| reply == expected), "{}", said.all());
+    assert!(
+        said.stdout.lines().any(|reply| reply == expected),
+        "{}",
+        said.all()
+    );
 }
 
 #[test_case("verify model --key release.pub", 0; "a table")]
@@ -77,7 +94,13 @@ fn nobody_listens(arguments: &str, code: i32) {
     // A pipe whose reader has gone before anything was written.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = place.command().args(arguments.split(' ')).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    let output = place
+        .command()
+        .args(arguments.split(' '))
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
     let said = Said::of(&output);
     assert_eq!(said.code, code, "{}", said.all());
     assert!(said.stderr.is_empty(), "{}", said.all());
@@ -90,14 +113,26 @@ fn nobody_listens(arguments: &str, code: i32) {
 fn no_room(arguments: &str, code: i32, words: &str) {
     let place = Place::new();
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let output = place.command().args(arguments.split(' ')).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let output = place
+        .command()
+        .args(arguments.split(' '))
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
     Said::of(&output).expect(code, &[words]);
 }
 
 #[test]
 fn both_outputs_closed() {
     let place = Place::new();
-    let line = format!("{PROBITY} verify model --key release.pub >&- 2>&-; echo $?; {PROBITY} verify x --key release.pub >&- 2>&-; echo $?");
-    let output = Command::new("bash").current_dir(place.at("")).args(["-c", &line]).output().unwrap();
+    let line = format!(
+        "{PROBITY} verify model --key release.pub >&- 2>&-; echo $?; {PROBITY} verify x --key release.pub >&- 2>&-; echo $?"
+    );
+    let output = Command::new("bash")
+        .current_dir(place.at(""))
+        .args(["-c", &line])
+        .output()
+        .unwrap();
     assert_eq!(Said::of(&output).stdout, "0\n60\n");
 }

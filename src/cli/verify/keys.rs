@@ -24,14 +24,19 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<KeyRing, Failure> {
 /// People know a key by its file; the folder it lies in says something only when another key has the same name.
 fn name(path: &Path, all: &[PathBuf]) -> String {
     let stem = path.file_stem().unwrap_or(path.as_os_str());
-    let is_taken = all.iter().any(|other| other != path && other.file_stem() == Some(stem));
+    let is_taken = all
+        .iter()
+        .any(|other| other != path && other.file_stem() == Some(stem));
     let name = if is_taken { path.as_os_str() } else { stem };
     name.to_string_lossy().into_owned()
 }
 
 fn text(path: &Path) -> Result<String, Failure> {
     let invalid = |problem: &str| {
-        Failure::new(Reason::TrustRootInvalid, format!("the key file {} {problem}", path.display()))
+        Failure::new(
+            Reason::TrustRootInvalid,
+            format!("the key file {} {problem}", path.display()),
+        )
     };
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_KEY + 1).read_to_end(&mut bytes));
@@ -39,12 +44,20 @@ fn text(path: &Path) -> Result<String, Failure> {
         return Err(match error.kind() {
             ErrorKind::NotFound => Failure::new(
                 Reason::TrustRootMissing,
-                format!("there is no key file {}: give the signer's public key as PEM", path.display()),
+                format!(
+                    "there is no key file {}: give the signer's public key as PEM",
+                    path.display()
+                ),
             ),
-            ErrorKind::IsADirectory => invalid("is a folder: give the public key (PEM) in it, and --key again for each further one"),
+            ErrorKind::IsADirectory => {
+                invalid("is a folder: give the public key (PEM) in it, and --key again for each further one")
+            }
             _ => Failure::new(
                 Reason::TrustRootMissing,
-                format!("cannot read the key file {} ({error}): give a file that can be read", path.display()),
+                format!(
+                    "cannot read the key file {} ({error}): give a file that can be read",
+                    path.display()
+                ),
             ),
         });
     }
@@ -52,7 +65,9 @@ fn text(path: &Path) -> Result<String, Failure> {
         return Err(invalid("is empty: give the signer's public key as PEM"));
     }
     if bytes.len() as u64 > MAX_KEY {
-        return Err(invalid("has more than 64 KiB: a public key as PEM has a few hundred bytes"));
+        return Err(invalid(
+            "has more than 64 KiB: a public key as PEM has a few hundred bytes",
+        ));
     }
     String::from_utf8(bytes).map_err(|_| {
         invalid("is not text: if it is a key in binary form, openssl pkey -pubin -inform DER -in FILE makes PEM of it")
@@ -71,6 +86,9 @@ mod tests {
     #[test_case("a.pub", &["a.pub", "a.pub"] => "a"; "the same file twice is one key")]
     #[test_case("release", &["release"] => "release"; "without an extension")]
     fn names(path: &str, all: &[&str]) -> String {
-        name(Path::new(path), &all.iter().map(PathBuf::from).collect::<Vec<_>>())
+        name(
+            Path::new(path),
+            &all.iter().map(PathBuf::from).collect::<Vec<_>>(),
+        )
     }
 }

@@ -22,23 +22,19 @@ pub(super) const INTERRUPTED: u8 = 128 + 2;
 
 /// A progress bar that appears when there is something to wait for.
 pub(super) struct Bar {
-    bar: ProgressBar,
+    /// Absent where nobody would see it.
+    drawn: Option<ProgressBar>,
     started: Instant,
-    /// Whether there is somebody to show a bar to.
-    watched: bool,
     shown: AtomicBool,
     interrupts: Arc<AtomicU8>,
 }
 
 impl Bar {
     pub(super) fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
-        let style = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let watched = std::io::stderr().is_terminal() && !screen::is_dumb();
         Self {
-            bar,
+            drawn: watched.then(hidden),
             started: Instant::now(),
-            watched: std::io::stderr().is_terminal() && !screen::is_dumb(),
             shown: AtomicBool::new(false),
             interrupts: Arc::default(),
         }
@@ -46,34 +42,44 @@ impl Bar {
 
     /// Removes the bar, and says whether Ctrl-C was pressed while it was there.
     pub(super) fn finish(self) -> bool {
-        self.bar.finish_and_clear();
+        if let Some(bar) = &self.drawn {
+            bar.finish_and_clear();
+        }
         self.cancelled()
     }
 
-    fn show(&self) {
+    fn show(&self, bar: &ProgressBar) {
         // Whoever sees a bar and presses Ctrl-C gets the line back that the bar was on.
         let interrupts = Arc::clone(&self.interrupts);
         let _ = std::thread::Builder::new().spawn(move || listen(&interrupts));
-        self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-        self.bar.enable_steady_tick(Duration::from_millis(200));
+        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        bar.enable_steady_tick(Duration::from_millis(200));
     }
+}
+
+fn hidden() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
+    let style =
+        ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
 }
 
 impl Progress for Bar {
     fn begin(&self, _: usize, bytes: u64) {
-        self.bar.set_length(bytes);
+        if let Some(bar) = &self.drawn {
+            bar.set_length(bytes);
+        }
     }
 
     fn advance(&self, bytes: u64) {
-        if !self.watched {
-            return;
-        }
-        self.bar.inc(bytes);
+        let Some(bar) = &self.drawn else { return };
+        bar.inc(bytes);
         if !self.shown.load(Ordering::Relaxed)
             && self.started.elapsed() > PATIENCE
             && !self.shown.swap(true, Ordering::Relaxed)
         {
-            self.show();
+            self.show(bar);
         }
     }
 
@@ -84,11 +90,16 @@ impl Progress for Bar {
 
 /// Counts Ctrl-C. Where it cannot be heard it ends the program at once, as it does elsewhere.
 fn listen(interrupts: &AtomicU8) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else {
+        return;
+    };
     runtime.block_on(async {
         while tokio::signal::ctrl_c().await.is_ok() {
             if interrupts.fetch_add(1, Ordering::Relaxed) > 0 {
-                #[expect(clippy::disallowed_methods, reason = "a read that hangs in the kernel never asks whether to stop")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "a read that hangs in the kernel never asks whether to stop"
+                )]
                 std::process::exit(i32::from(INTERRUPTED));
             }
         }

@@ -1,12 +1,11 @@
 //! What `probity verify` prints: a table for people, JSON for programs.
 //! It shows what was found; nothing is decided here.
 
-use indicatif::HumanBytes;
 use serde::Serialize;
 
 use crate::{
     artifact::signature::RelPath,
-    cli::screen::{Colour, Screen, printable_json},
+    cli::screen::{Colour, Screen, printable_json, size},
     evidence::{ArtifactReport, Class, Digest, Failure, FileDifference, Outcome, Reason, SignerIdentity},
 };
 
@@ -73,12 +72,16 @@ impl<'a> Report<'a> {
         }
         if self.files > 0 {
             let files = if self.files == 1 { "file" } else { "files" };
-            rows.push(("Content", format!("{} {files}, {}", self.files, HumanBytes(self.size))));
+            rows.push(("Content", format!("{} {files}, {}", self.files, size(self.size))));
         }
         rows.extend(self.ignored.iter().map(|path| ("Ignored", path.to_string())));
         for FileDifference { path, signed, found } in self.differences {
-            let side = |digest: &Option<Digest>| digest.map_or("nothing".to_owned(), |digest| digest.short() + "…");
-            rows.push(("Differs", format!("{path}: signed {}, found {}", side(signed), side(found))));
+            let side =
+                |digest: &Option<Digest>| digest.map_or("nothing".to_owned(), |digest| digest.short() + "…");
+            rows.push((
+                "Differs",
+                format!("{path}: signed {}, found {}", side(signed), side(found)),
+            ));
         }
         if self.differing > self.differences.len() {
             rows.push(("Differs", format!("… {} files in all", self.differing)));
@@ -89,9 +92,14 @@ impl<'a> Report<'a> {
 
     /// The same for programs.
     pub(super) fn json(&self) -> Result<String, Failure> {
-        serde_json::to_string_pretty(self).map(|json| printable_json(&json) + "\n").map_err(|error| {
-            Failure::new(Reason::Internal, format!("cannot write JSON ({error}): please report this"))
-        })
+        serde_json::to_string_pretty(self)
+            .map(|json| printable_json(&json) + "\n")
+            .map_err(|error| {
+                Failure::new(
+                    Reason::Internal,
+                    format!("cannot write JSON ({error}): please report this"),
+                )
+            })
     }
 
     /// What could not be looked at is not refused for what it is.
@@ -121,7 +129,10 @@ mod tests {
         ArtifactReport {
             digest: Some(digest(1)),
             outcome: Outcome::Verified,
-            signers: vec![SignerIdentity { key: "release".into(), fingerprint: digest(2) }],
+            signers: vec![SignerIdentity {
+                key: "release".into(),
+                fingerprint: digest(2),
+            }],
             differences: Vec::new(),
             differing: 0,
             files: 3,
@@ -133,10 +144,21 @@ mod tests {
         let side = |byte| Some(digest(byte));
         ArtifactReport {
             digest: None,
-            outcome: Outcome::Refused(Failure::new(reason, "model.onnx differs from what release signed: roll back")),
+            outcome: Outcome::Refused(Failure::new(
+                reason,
+                "model.onnx differs from what release signed: roll back",
+            )),
             differences: vec![
-                FileDifference { path: "extra.bin".into(), signed: None, found: side(3) },
-                FileDifference { path: "model.onnx".into(), signed: side(4), found: side(5) },
+                FileDifference {
+                    path: "extra.bin".into(),
+                    signed: None,
+                    found: side(3),
+                },
+                FileDifference {
+                    path: "model.onnx".into(),
+                    signed: side(4),
+                    found: side(5),
+                },
             ],
             differing: 9,
             ..verified()
@@ -148,9 +170,9 @@ mod tests {
         let ignored = [RelPath::parse("notes").unwrap()];
         let table = Report::new("digits", &ignored, &verified()).table(Screen::default());
         let mut expected = "Verdict  Verified\nModel    digits\n".to_owned();
-        let _ = write!(expected, "Digest   sha256:{}\n", "01".repeat(32));
-        let _ = write!(expected, "Signer   release\nKey      sha256:{}\n", "02".repeat(32));
-        expected += "Content  3 files, 585.96 KiB\nIgnored  notes\n";
+        let _ = writeln!(expected, "Digest   sha256:{}", "01".repeat(32));
+        let _ = writeln!(expected, "Signer   release\nKey      sha256:{}", "02".repeat(32));
+        expected += "Content  3 files, 586.0 KiB\nIgnored  notes\n";
         assert_eq!(table, expected);
     }
 
@@ -164,7 +186,10 @@ mod tests {
             "Differs  model.onnx: signed 040404040404…, found 050505050505…",
             "Differs  … 9 files in all",
         ] {
-            assert!(table.lines().any(|shown| shown == line), "{line} is not in\n{table}");
+            assert!(
+                table.lines().any(|shown| shown == line),
+                "{line} is not in\n{table}"
+            );
         }
     }
 
@@ -174,8 +199,17 @@ mod tests {
     #[test_case(Some(Reason::TrustRootInvalid) => "\u{1b}[1;33mUnknown\u{1b}[0m: TrustRootInvalid"; "no key to look with")]
     fn verdicts(reason: Option<Reason>) -> String {
         let found = reason.map_or_else(verified, refused);
-        let table = Report::new("digits", &[], &found).table(Screen { width: None, colour: true });
-        table.lines().next().unwrap().strip_prefix("Verdict  ").unwrap().to_owned()
+        let table = Report::new("digits", &[], &found).table(Screen {
+            width: None,
+            colour: true,
+        });
+        table
+            .lines()
+            .next()
+            .unwrap()
+            .strip_prefix("Verdict  ")
+            .unwrap()
+            .to_owned()
     }
 
     #[test]

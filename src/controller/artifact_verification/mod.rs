@@ -1,7 +1,10 @@
 //! Looks at one artifact under one set of keys and writes the verdict, once; what could not be read is tried again.
 //! All slow work about artifacts is here, so that nothing that decides ever waits for a registry.
 
-#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
 
 mod status;
 
@@ -30,19 +33,31 @@ use super::{Context, Error, error_policy, observe};
 pub use status::status;
 
 /// Runs until `stop` resolves.
-pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-    Controller::new(Api::<ArtifactVerification>::all(client), watcher::Config::default())
-        .with_config(context.controller_config())
-        .graceful_shutdown_on(stop)
-        .run(reconcile, error_policy, context)
-        .for_each(observe)
-        .await;
+pub async fn run(
+    client: Client,
+    context: Arc<Context>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    Controller::new(
+        Api::<ArtifactVerification>::all(client),
+        watcher::Config::default(),
+    )
+    .with_config(context.controller_config())
+    .graceful_shutdown_on(stop)
+    .run(reconcile, error_policy, context)
+    .for_each(observe)
+    .await;
 }
 
 async fn reconcile(verification: Arc<ArtifactVerification>, context: Arc<Context>) -> Result<Action, Error> {
     let uid = verification.uid().unwrap_or_default();
     let old = verification.status.as_ref();
-    if old.is_some_and(|old| matches!(old.verdict, Some(VerificationVerdict::Verified | VerificationVerdict::Refused))) {
+    if old.is_some_and(|old| {
+        matches!(
+            old.verdict,
+            Some(VerificationVerdict::Verified | VerificationVerdict::Refused)
+        )
+    }) {
         // Content and keys are in the immutable specification: the verdict cannot change.
         return Ok(Action::await_change());
     }
@@ -60,7 +75,10 @@ async fn reconcile(verification: Arc<ArtifactVerification>, context: Arc<Context
         started.elapsed(),
     );
     // The pause is set before the write: the status wakes this very reconciler, and that is no reason to ask again.
-    let pause = answer.as_ref().err().map(|error| context.retry.failed(&key, error.retry_after));
+    let pause = answer
+        .as_ref()
+        .err()
+        .map(|error| context.retry.failed(&key, error.retry_after));
     let api: Api<ArtifactVerification> = context.api(&namespace);
     patch_status(&api, &*verification, FIELD_MANAGER, old, &new).await?;
     context.succeeded(&*verification);
@@ -73,11 +91,19 @@ async fn look(
     spec: &ArtifactVerificationSpec,
 ) -> Result<ArtifactReport, RegistryError> {
     let malformed = |message: String| RegistryError::from(Failure::new(Reason::Internal, message));
-    let source = spec.source.oci.as_ref().ok_or_else(|| malformed("spec.source.oci is missing".into()))?;
+    let source = spec
+        .source
+        .oci
+        .as_ref()
+        .ok_or_else(|| malformed("spec.source.oci is missing".into()))?;
     let reference: Reference = format!("{}@{}", source.repository, source.digest)
         .parse()
         .map_err(|error| malformed(format!("spec.source.oci.repository: {error}")))?;
-    let keys = KeyRing::from_pems(spec.keys.iter().map(|key| (key.name.as_str(), key.public_key.as_str())))?;
+    let keys = KeyRing::from_pems(
+        spec.keys
+            .iter()
+            .map(|key| (key.name.as_str(), key.public_key.as_str())),
+    )?;
     let registry = context.registry(namespace, source.pull_secret.as_deref()).await?;
     verify_oci(&registry, &reference, &keys).await
 }

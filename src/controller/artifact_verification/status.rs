@@ -43,7 +43,12 @@ pub fn status(
             let failure = &error.failure;
             let wanted = vec![
                 Wanted::new("Ready", State::Unknown, failure.reason.as_str(), &failure.message),
-                Wanted::new("Reconciling", State::True, failure.reason.as_str(), "it will be tried again"),
+                Wanted::new(
+                    "Reconciling",
+                    State::True,
+                    failure.reason.as_str(),
+                    "it will be tried again",
+                ),
             ];
             return base(VerificationVerdict::Unknown, Some(failure), wanted);
         }
@@ -53,13 +58,22 @@ pub fn status(
         Outcome::Verified => {
             let signers: Vec<_> = report.signers.iter().map(|signer| signer.key.as_str()).collect();
             let message = format!("every file is what {} signed", signers.join(", "));
-            base(VerificationVerdict::Verified, None, vec![Wanted::new("Ready", State::True, "Verified", message)])
+            base(
+                VerificationVerdict::Verified,
+                None,
+                vec![Wanted::new("Ready", State::True, "Verified", message)],
+            )
         }
         Outcome::Refused(failure) => {
             let code = failure.reason.as_str();
             let wanted = vec![
                 Wanted::new("Ready", State::False, code, &failure.message),
-                Wanted::new("Stalled", State::True, code, "the verdict is final for this content and these keys"),
+                Wanted::new(
+                    "Stalled",
+                    State::True,
+                    code,
+                    "the verdict is final for this content and these keys",
+                ),
             ];
             base(VerificationVerdict::Refused, Some(failure), wanted)
         }
@@ -100,10 +114,27 @@ mod tests {
             files: 3,
             size: 9,
         };
-        let failing = || -> Result<ArtifactReport, RegistryError> { Err(Failure::new(Reason::Timeout, "slow").into()) };
+        let failing =
+            || -> Result<ArtifactReport, RegistryError> { Err(Failure::new(Reason::Timeout, "slow").into()) };
         let first = status(None, &failing(), Some(1), Timestamp::from_second(1).unwrap());
-        assert_eq!(status(Some(&first), &failing(), Some(1), Timestamp::from_second(9).unwrap()), first);
-        let refused = status(Some(&first), &Ok(report), Some(1), Timestamp::from_second(9).unwrap());
-        assert_eq!((refused.verdict, refused.files), (Some(VerificationVerdict::Refused), Some(3)));
+        assert_eq!(
+            status(
+                Some(&first),
+                &failing(),
+                Some(1),
+                Timestamp::from_second(9).unwrap()
+            ),
+            first
+        );
+        let refused = status(
+            Some(&first),
+            &Ok(report),
+            Some(1),
+            Timestamp::from_second(9).unwrap(),
+        );
+        assert_eq!(
+            (refused.verdict, refused.files),
+            (Some(VerificationVerdict::Refused), Some(3))
+        );
     }
 }

@@ -46,12 +46,18 @@ pub(super) async fn gather(
         .api::<ModelDeployment>(&namespace)
         .get_opt(&name)
         .await
-        .map_err(|source| Error::Gather { what: "the model", source })?
+        .map_err(|source| Error::Gather {
+            what: "the model",
+            source,
+        })?
         .filter(|model| model.uid() == seen.uid() && model.metadata.deletion_timestamp.is_none());
     let Some(model) = model else { return Ok(None) };
     let labelled = ListParams::default().labels(&format!("{MODEL_LABEL}={name}"));
-    let (deployments, services, accounts) =
-        (context.api(&namespace), context.api(&namespace), context.api(&namespace));
+    let (deployments, services, accounts) = (
+        context.api(&namespace),
+        context.api(&namespace),
+        context.api(&namespace),
+    );
     let (deployment, service, service_account) = tokio::try_join!(
         context.applier.read(&deployments, &name),
         context.applier.read(&services, &name),
@@ -61,7 +67,10 @@ pub(super) async fn gather(
         .api::<ArtifactVerification>(&namespace)
         .list(&labelled)
         .await
-        .map_err(|source| Error::Gather { what: "the model's ArtifactVerifications", source })?
+        .map_err(|source| Error::Gather {
+            what: "the model's ArtifactVerifications",
+            source,
+        })?
         .items
         .into_iter()
         .filter(|verification| is_controlled_by(verification, &uid))
@@ -72,10 +81,22 @@ pub(super) async fn gather(
             .api::<Pod>(&namespace)
             .list(&labelled)
             .await
-            .map_err(|source| Error::Gather { what: "the model's Pods", source })?
+            .map_err(|source| Error::Gather {
+                what: "the model's Pods",
+                source,
+            })?
             .items
     } else {
         Vec::new()
     };
-    Ok(Some((model, Snapshot { deployment, service, service_account, verifications, pods })))
+    Ok(Some((
+        model,
+        Snapshot {
+            deployment,
+            service,
+            service_account,
+            verifications,
+            pods,
+        },
+    )))
 }

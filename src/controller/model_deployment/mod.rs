@@ -1,7 +1,10 @@
 //! One model: gather what is, evaluate what policy says, plan what should be, apply it, write the status.
 //! The decision is [`policy::evaluate`]; here it is only asked and carried out.
 
-#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
 
 mod gather;
 mod looks;
@@ -33,40 +36,57 @@ use crate::{
 };
 
 use super::{Context, Error, error_policy, observe};
-use gather::gather;
 pub use gather::Snapshot;
+use gather::gather;
 pub(super) use looks::Looks;
 pub use plan::{Desired, Judgement, Plan, Request, Workload, plan, verification_name};
 pub use serving::{PodFailure, Rollout, RunningModel, rollout};
 pub use status::{Outcome, notes, status};
 
 /// Runs until `stop` resolves.
-pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+pub async fn run(
+    client: Client,
+    context: Arc<Context>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
     let ours = || watcher::Config::default().labels(MODEL_LABEL);
-    Controller::new(Api::<ModelDeployment>::all(client.clone()), watcher::Config::default())
-        .with_config(context.controller_config())
-        .watches(Api::<Deployment>::all(client.clone()), ours(), owned(&context.looks))
-        .watches(Api::<Service>::all(client.clone()), ours(), owned(&context.looks))
-        .watches(Api::<ServiceAccount>::all(client.clone()), ours(), owned(&context.looks))
-        .watches(
-            Api::<ArtifactVerification>::all(client.clone()),
-            watcher::Config::default(),
-            owned(&context.looks),
-        )
-        .watches(Api::<Pod>::all(client), ours(), {
-            let looks = context.looks.clone();
-            move |pod: Pod| looks.labelled(&pod)
-        })
-        .reconcile_all_on(context.world.changes())
-        .graceful_shutdown_on(stop)
-        .run(reconcile, error_policy, context)
-        .for_each(observe)
-        .boxed()
-        .await;
+    Controller::new(
+        Api::<ModelDeployment>::all(client.clone()),
+        watcher::Config::default(),
+    )
+    .with_config(context.controller_config())
+    .watches(
+        Api::<Deployment>::all(client.clone()),
+        ours(),
+        owned(&context.looks),
+    )
+    .watches(Api::<Service>::all(client.clone()), ours(), owned(&context.looks))
+    .watches(
+        Api::<ServiceAccount>::all(client.clone()),
+        ours(),
+        owned(&context.looks),
+    )
+    .watches(
+        Api::<ArtifactVerification>::all(client.clone()),
+        watcher::Config::default(),
+        owned(&context.looks),
+    )
+    .watches(Api::<Pod>::all(client), ours(), {
+        let looks = context.looks.clone();
+        move |pod: Pod| looks.labelled(&pod)
+    })
+    .reconcile_all_on(context.world.changes())
+    .graceful_shutdown_on(stop)
+    .run(reconcile, error_policy, context)
+    .for_each(observe)
+    .boxed()
+    .await;
 }
 
 /// The model that an object belongs to, which is to be looked at.
-fn owned<K: Resource>(looks: &Arc<Looks>) -> impl Fn(K) -> Option<ObjectRef<ModelDeployment>> + Send + Sync + 'static {
+fn owned<K: Resource>(
+    looks: &Arc<Looks>,
+) -> impl Fn(K) -> Option<ObjectRef<ModelDeployment>> + Send + Sync + 'static {
     let looks = looks.clone();
     move |object| looks.owned(&object)
 }
@@ -79,7 +99,9 @@ async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<
     let now = context.now();
     let (world, epoch) = context.world.about(&seen.namespace().unwrap_or_default());
     // Of the models that a new world wakes, only those whose namespace it changes are looked at.
-    let Some(basis) = context.looks.begin(&seen, epoch) else { return Ok(Action::await_change()) };
+    let Some(basis) = context.looks.begin(&seen, epoch) else {
+        return Ok(Action::await_change());
+    };
     let Some((model, snapshot)) = gather(&context, &seen).await? else {
         context.looks.forget(&seen);
         return Ok(Action::await_change());
@@ -88,7 +110,10 @@ async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<
     let outcome = carry_out(&context, &model, &snapshot, &plan).await?;
     let new = status(&model, &plan, &outcome, now);
     // What the tag was resolved to is another manager's part of the status.
-    let old = model.status.clone().map(|old| ModelDeploymentStatus { resolved: None, ..old });
+    let old = model.status.clone().map(|old| ModelDeploymentStatus {
+        resolved: None,
+        ..old
+    });
     let api: Api<ModelDeployment> = context.api(&model.namespace().unwrap_or_default());
     if patch_status(&api, &model, FIELD_MANAGER, old.as_ref(), &new).await? {
         for note in notes(old.as_ref(), &new) {
@@ -110,40 +135,88 @@ async fn carry_out(
     snapshot: &Snapshot,
     plan: &Plan,
 ) -> Result<Outcome, Error> {
-    let (uid, namespace) = (model.uid().unwrap_or_default(), model.namespace().unwrap_or_default());
-    let Desired { verifications, obsolete, workload } = plan.desired.clone();
+    let (uid, namespace) = (
+        model.uid().unwrap_or_default(),
+        model.namespace().unwrap_or_default(),
+    );
+    let Desired {
+        verifications,
+        obsolete,
+        workload,
+    } = plan.desired.clone();
     let api = context.api::<ArtifactVerification>(&namespace);
     for verification in verifications {
-        let there = snapshot.verifications.iter().find(|there| there.name_any() == verification.name_any());
+        let there = snapshot
+            .verifications
+            .iter()
+            .find(|there| there.name_any() == verification.name_any());
         // The specification is immutable and names itself by its hash: what is there is as planned.
         if there.is_none() {
             let name = verification.name_any();
             let foreign = context.applier.read(&api, &name).await?;
-            if context.applier.apply(&api, foreign.as_ref(), &uid, verification).await? == Applied::NameTaken {
+            if context
+                .applier
+                .apply(&api, foreign.as_ref(), &uid, verification)
+                .await?
+                == Applied::NameTaken
+            {
                 let name_taken = Some(format!("ArtifactVerification {name}"));
-                return Ok(Outcome { name_taken, rollout: plan.rollout.clone() });
+                return Ok(Outcome {
+                    name_taken,
+                    rollout: plan.rollout.clone(),
+                });
             }
         }
     }
     for verification in obsolete {
         context.applier.delete(&api, &verification).await?;
     }
-    let Some(Workload { service_account, service, deployment }) = workload else {
-        return Ok(Outcome { name_taken: None, rollout: plan.rollout.clone() });
+    let Some(Workload {
+        service_account,
+        service,
+        deployment,
+    }) = workload
+    else {
+        return Ok(Outcome {
+            name_taken: None,
+            rollout: plan.rollout.clone(),
+        });
     };
-    let taken = |kind: &str| Outcome { name_taken: Some(format!("{kind} {}", model.name_any())), rollout: plan.rollout.clone() };
+    let taken = |kind: &str| Outcome {
+        name_taken: Some(format!("{kind} {}", model.name_any())),
+        rollout: plan.rollout.clone(),
+    };
     let accounts = context.api::<ServiceAccount>(&namespace);
-    if let Applied::NameTaken =
-        context.applier.apply(&accounts, snapshot.service_account.as_ref(), &uid, service_account).await?
+    if let Applied::NameTaken = context
+        .applier
+        .apply(
+            &accounts,
+            snapshot.service_account.as_ref(),
+            &uid,
+            service_account,
+        )
+        .await?
     {
         return Ok(taken("ServiceAccount"));
     }
     let services = context.api::<Service>(&namespace);
-    if let Applied::NameTaken = context.applier.apply(&services, snapshot.service.as_ref(), &uid, service).await? {
+    if let Applied::NameTaken = context
+        .applier
+        .apply(&services, snapshot.service.as_ref(), &uid, service)
+        .await?
+    {
         return Ok(taken("Service"));
     }
     let deployments = context.api::<Deployment>(&namespace);
-    let applied = context.applier.apply(&deployments, snapshot.deployment.as_ref(), &uid, deployment).await?;
-    let Applied::Done(deployment) = applied else { return Ok(taken("Deployment")) };
-    Ok(Outcome { name_taken: None, rollout: rollout(Some(&deployment), &snapshot.pods) })
+    let applied = context
+        .applier
+        .apply(&deployments, snapshot.deployment.as_ref(), &uid, deployment)
+        .await?;
+    let Applied::Done(deployment) = applied else {
+        return Ok(taken("Deployment"));
+    };
+    Ok(Outcome {
+        name_taken: None,
+        rollout: rollout(Some(&deployment), &snapshot.pods),
+    })
 }

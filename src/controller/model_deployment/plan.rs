@@ -16,12 +16,16 @@ use crate::{
     api::{
         MODEL_LABEL,
         v1alpha1::{
-            ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ModelDeployment, OciSource, PinnedOciSource,
+            ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ModelDeployment, OciSource,
+            PinnedOciSource,
         },
     },
     cluster::is_controlled_by,
     evidence::{Digest, Failure, Reason, Reference, Verdict},
-    policy::{Decision, Evidence, Facts, Problem, Verification, World, accept, accept::accept_name, evaluate, required_keys},
+    policy::{
+        Decision, Evidence, Facts, Problem, Verification, World, accept, accept::accept_name, evaluate,
+        required_keys,
+    },
 };
 
 use super::{
@@ -116,13 +120,22 @@ pub fn plan(
     now: Timestamp,
 ) -> Plan {
     let uid = model.uid().unwrap_or_default();
-    let ours = snapshot.deployment.as_ref().filter(|deployment| is_controlled_by(*deployment, &uid));
+    let ours = snapshot
+        .deployment
+        .as_ref()
+        .filter(|deployment| is_controlled_by(*deployment, &uid));
     let rollout = rollout(ours, &snapshot.pods);
     let request = request(model);
     let source = model.spec.model.source.oci.as_ref();
     let (Request::Known { .. } | Request::Unresolved { .. }, Some(source)) = (&request, source) else {
         // Nothing to judge and nothing to build from: what runs goes on as it is.
-        return Plan { request, requested: None, serving: None, rollout, desired: Desired::default() };
+        return Plan {
+            request,
+            requested: None,
+            serving: None,
+            rollout,
+            desired: Desired::default(),
+        };
     };
     let judge = |runs: &RunningModel| judge(model, snapshot, world, runs, now);
     let passes = |runs: &RunningModel| judge(runs).0.decision.verdict == Verdict::Pass;
@@ -130,10 +143,15 @@ pub fn plan(
     let asked = asked(&request, source);
     let (requested, requested_wanted) = asked.as_ref().map(judge).unzip();
     let good = last_good(model, &rollout, source, ours.is_some(), asked.as_ref(), passes);
-    let (serving, serving_wanted) =
-        good.as_ref().filter(|good| Some(good.digest) != asked.as_ref().map(|asked| asked.digest)).map(judge).unzip();
+    let (serving, serving_wanted) = good
+        .as_ref()
+        .filter(|good| Some(good.digest) != asked.as_ref().map(|asked| asked.digest))
+        .map(judge)
+        .unzip();
 
-    let verdict = requested.as_ref().map_or(Verdict::Wait, |judged: &Judgement| judged.decision.verdict);
+    let verdict = requested
+        .as_ref()
+        .map_or(Verdict::Wait, |judged: &Judgement| judged.decision.verdict);
     let replicas = model.spec.server.replicas;
     let (runs, replicas) = match verdict {
         Verdict::Pass => {
@@ -145,24 +163,47 @@ pub fn plan(
         // Never shown to be good and refused now: what is there of it stops.
         Verdict::Fail => (rollout.template.clone(), Some(0)),
         Verdict::Wait | Verdict::Unknown => {
-            let runs = standing(&rollout, good, requested.as_ref().map(|judged| judged.subject), passes);
+            let runs = standing(
+                &rollout,
+                good,
+                requested.as_ref().map(|judged| judged.subject),
+                passes,
+            );
             // Not knowing is no reason to change what runs, and none to start what was stopped.
             let stopped = rollout.template.is_some() && rollout.wanted == 0;
             (runs, if stopped { Some(0) } else { replicas })
         }
     };
     let workload = runs.map(|runs| workload(model, &runs, settings, replicas));
-    let mut wanted: Vec<_> = requested_wanted.into_iter().chain(serving_wanted).flatten().collect();
+    let mut wanted: Vec<_> = requested_wanted
+        .into_iter()
+        .chain(serving_wanted)
+        .flatten()
+        .collect();
     wanted.dedup_by_key(|verification| verification.name_any());
     // One with the right name and other content is nobody's answer, and in the way of the one that is needed.
     let obsolete = snapshot
         .verifications
         .iter()
-        .filter(|there| wanted.iter().all(|wanted| wanted.name_any() != there.name_any() || wanted.spec != there.spec))
+        .filter(|there| {
+            wanted
+                .iter()
+                .all(|wanted| wanted.name_any() != there.name_any() || wanted.spec != there.spec)
+        })
         .cloned()
         .collect();
-    let desired = Desired { verifications: wanted, obsolete, workload };
-    Plan { request, requested, serving, rollout, desired }
+    let desired = Desired {
+        verifications: wanted,
+        obsolete,
+        workload,
+    };
+    Plan {
+        request,
+        requested,
+        serving,
+        rollout,
+        desired,
+    }
 }
 
 /// What is decided about this content, and the verification that it rests on.
@@ -176,7 +217,13 @@ fn judge(
     let verification = verification(model, world, runs);
     let evidence = evidence(verification.as_ref(), &snapshot.verifications, runs.digest);
     let namespace = model.namespace().unwrap_or_default();
-    let facts = Facts::about(world, &namespace, runs.reference.clone(), Some(runs.digest), evidence.clone());
+    let facts = Facts::about(
+        world,
+        &namespace,
+        runs.reference.clone(),
+        Some(runs.digest),
+        evidence.clone(),
+    );
     let judgement = Judgement {
         subject: runs.digest,
         decision: evaluate(&facts, world, now),
@@ -188,9 +235,16 @@ fn judge(
 
 /// The content that was asked for, once it is known; its size is known when it is verified.
 fn asked(request: &Request, source: &OciSource) -> Option<RunningModel> {
-    let Request::Known { reference, digest } = request else { return None };
+    let Request::Known { reference, digest } = request else {
+        return None;
+    };
     let (reference, pull_secret) = (reference.pinned(*digest), source.pull_secret.clone());
-    Some(RunningModel { reference, digest: *digest, size: 0, pull_secret })
+    Some(RunningModel {
+        reference,
+        digest: *digest,
+        size: 0,
+        pull_secret,
+    })
 }
 
 fn request(model: &ModelDeployment) -> Request {
@@ -215,7 +269,10 @@ fn request(model: &ModelDeployment) -> Request {
                     .map(|reason| Failure::new(reason, resolved.message.clone().unwrap_or_default())),
             },
         },
-        None => Request::Unresolved { reference, failure: None },
+        None => Request::Unresolved {
+            reference,
+            failure: None,
+        },
     }
 }
 
@@ -232,7 +289,9 @@ fn last_good(
     passes: impl Fn(&RunningModel) -> bool,
 ) -> Option<RunningModel> {
     let completed = rollout.template.as_ref().filter(|_| rollout.complete);
-    let Some(good) = remembered(model, rollout, source) else { return completed.cloned() };
+    let Some(good) = remembered(model, rollout, source) else {
+        return completed.cloned();
+    };
     if !deployed {
         // Starting it again is an admission like any other.
         return Some(good).filter(passes);
@@ -245,7 +304,11 @@ fn last_good(
 
 fn remembered(model: &ModelDeployment, rollout: &Rollout, source: &OciSource) -> Option<RunningModel> {
     let serving = model.status.as_ref()?.serving.as_ref()?;
-    if let Some(template) = rollout.template.as_ref().filter(|template| template.digest == serving.digest) {
+    if let Some(template) = rollout
+        .template
+        .as_ref()
+        .filter(|template| template.digest == serving.digest)
+    {
         return Some(template.clone());
     }
     let reference: Reference = serving.reference.parse().ok()?;
@@ -264,10 +327,13 @@ fn standing(
     asked: Option<Digest>,
     passes: impl Fn(&RunningModel) -> bool,
 ) -> Option<RunningModel> {
-    let Some(good) = good else { return rollout.template.clone() };
+    let Some(good) = good else {
+        return rollout.template.clone();
+    };
     let template = rollout.template.as_ref();
-    let known = template
-        .filter(|template| template.digest == good.digest || Some(template.digest) == asked || passes(template));
+    let known = template.filter(|template| {
+        template.digest == good.digest || Some(template.digest) == asked || passes(template)
+    });
     Some(known.cloned().unwrap_or(good))
 }
 
@@ -282,10 +348,16 @@ fn verification(model: &ModelDeployment, world: &World, runs: &RunningModel) -> 
         digest: runs.digest,
         pull_secret: runs.pull_secret.clone(),
     };
-    let spec = ArtifactVerificationSpec { source: ArtifactSource { oci: Some(source) }, keys };
+    let spec = ArtifactVerificationSpec {
+        source: ArtifactSource { oci: Some(source) },
+        keys,
+    };
     let name = verification_name(&model.name_any(), &spec);
     Some(ArtifactVerification {
-        metadata: ObjectMeta { name: Some(name), ..child_meta(model) },
+        metadata: ObjectMeta {
+            name: Some(name),
+            ..child_meta(model)
+        },
         spec,
         status: None,
     })
@@ -308,7 +380,9 @@ fn evidence(
         let message = "no policy names a key that can be used, so nothing can be verified";
         return Evidence::Unknown(Failure::new(Reason::TrustRootMissing, message));
     };
-    let found = there.iter().find(|there| there.name_any() == wanted.name_any() && there.spec == wanted.spec);
+    let found = there
+        .iter()
+        .find(|there| there.name_any() == wanted.name_any() && there.spec == wanted.spec);
     found.map_or_else(
         || Evidence::Wait("the artifact is about to be verified".into()),
         |found| Verification::recorded(digest, &found.spec, found.status.as_ref()),
@@ -333,7 +407,11 @@ pub(super) fn child_meta(model: &ModelDeployment) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.clone()),
         namespace: model.namespace(),
-        labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+        labels: Some(
+            labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        ),
         // Not `blockOwnerDeletion`: clusters that enforce it would want rights over finalizers, which we do not need.
         owner_references: Some(vec![OwnerReference {
             api_version: ModelDeployment::api_version(&()).into_owned(),

@@ -1,7 +1,10 @@
 //! One model in a governed namespace, as the tests of this folder play it: what was asked for, what is there, what happens.
 //! For tests only; a step is a whole look at the model, with the objects changed as the API server would.
 #![allow(clippy::needless_pass_by_value, reason = "stories read better with values")]
-#![allow(clippy::option_option, reason = "no candidate, or one that is not resolved yet")]
+#![allow(
+    clippy::option_option,
+    reason = "no candidate, or one that is not resolved yet"
+)]
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;

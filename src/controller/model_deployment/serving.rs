@@ -51,23 +51,49 @@ pub struct PodFailure {
 
 /// Reads how far the Deployment is.
 pub fn rollout(deployment: Option<&Deployment>, pods: &[Pod]) -> Rollout {
-    let Some(deployment) = deployment else { return Rollout::default() };
+    let Some(deployment) = deployment else {
+        return Rollout::default();
+    };
     let spec = deployment.spec.as_ref();
     let status = deployment.status.clone().unwrap_or_default();
-    let template = spec.and_then(|spec| spec.template.spec.as_ref()).and_then(running_model);
+    let template = spec
+        .and_then(|spec| spec.template.spec.as_ref())
+        .and_then(running_model);
     let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(1);
-    let (replicas, available) = (status.replicas.unwrap_or(0), status.available_replicas.unwrap_or(0));
+    let (replicas, available) = (
+        status.replicas.unwrap_or(0),
+        status.available_replicas.unwrap_or(0),
+    );
     let updated = status.updated_replicas.unwrap_or(0);
     let seen = status.observed_generation >= deployment.metadata.generation;
     let complete = seen && wanted > 0 && updated == wanted && replicas == updated && available >= wanted;
-    let failure = if complete { None } else { template.as_ref().and_then(|model| failure(model, pods)) };
-    Rollout { template, complete, available, replicas, wanted, failure }
+    let failure = if complete {
+        None
+    } else {
+        template.as_ref().and_then(|model| failure(model, pods))
+    };
+    Rollout {
+        template,
+        complete,
+        available,
+        replicas,
+        wanted,
+        failure,
+    }
 }
 
 fn running_model(pod: &PodSpec) -> Option<RunningModel> {
-    let fetch = pod.init_containers.as_ref()?.iter().find(|container| container.name == FETCH_CONTAINER)?;
+    let fetch = pod
+        .init_containers
+        .as_ref()?
+        .iter()
+        .find(|container| container.name == FETCH_CONTAINER)?;
     let args = fetch.args.as_ref()?;
-    let value = |flag: &str| args.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1].as_str());
+    let value = |flag: &str| {
+        args.windows(2)
+            .find(|pair| pair[0] == flag)
+            .map(|pair| pair[1].as_str())
+    };
     let reference: Reference = value("--reference")?.parse().ok()?;
     let pull_secret = pod
         .volumes
@@ -83,21 +109,36 @@ fn running_model(pod: &PodSpec) -> Option<RunningModel> {
     })
 }
 
-
 fn failure(model: &RunningModel, pods: &[Pod]) -> Option<PodFailure> {
     let newest = pods
         .iter()
-        .filter(|pod| pod.spec.as_ref().and_then(running_model).is_some_and(|running| running.digest == model.digest))
+        .filter(|pod| {
+            pod.spec
+                .as_ref()
+                .and_then(running_model)
+                .is_some_and(|running| running.digest == model.digest)
+        })
         .max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
     let status = newest.status.as_ref()?;
-    let fetch = status.init_container_statuses.iter().flatten().find(|status| status.name == FETCH_CONTAINER);
+    let fetch = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .find(|status| status.name == FETCH_CONTAINER);
     if let Some(failure) = fetch.and_then(fetch_failure) {
         return Some(failure);
     }
-    let server = status.container_statuses.iter().flatten().find_map(server_failure);
+    let server = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find_map(server_failure);
     server.map(|message| PodFailure {
         reason: "ServerFailed".into(),
-        message: format!("{message}; see `kubectl logs` and `kubectl describe` of pod {}", newest.metadata.name.as_deref().unwrap_or_default()),
+        message: format!(
+            "{message}; see `kubectl logs` and `kubectl describe` of pod {}",
+            newest.metadata.name.as_deref().unwrap_or_default()
+        ),
     })
 }
 
@@ -110,35 +151,59 @@ fn server_failure(status: &ContainerStatus) -> Option<String> {
     let ended = |state: &Option<ContainerState>| state.as_ref().and_then(|state| state.terminated.clone());
     if let Some(ended) = ended(&status.state).or_else(|| ended(&status.last_state)) {
         // `Error` says no more than the code does; `OOMKilled` does.
-        let why = ended.reason.filter(|reason| !matches!(reason.as_str(), "Error" | "Completed"));
+        let why = ended
+            .reason
+            .filter(|reason| !matches!(reason.as_str(), "Error" | "Completed"));
         let why = why.map_or(String::new(), |reason| format!(" ({})", bounded(reason)));
-        return Some(format!("the server ended with exit code {}{why} and is started again", ended.exit_code));
+        return Some(format!(
+            "the server ended with exit code {}{why} and is started again",
+            ended.exit_code
+        ));
     }
     waiting(status).map(|message| format!("the server does not start: {message}"))
 }
 
 fn fetch_failure(status: &ContainerStatus) -> Option<PodFailure> {
     let ended = |state: &Option<ContainerState>| {
-        state.as_ref().and_then(|state| state.terminated.clone()).filter(|ended| ended.exit_code != 0)
+        state
+            .as_ref()
+            .and_then(|state| state.terminated.clone())
+            .filter(|ended| ended.exit_code != 0)
     };
-    let succeeded = status.state.as_ref().and_then(|state| state.terminated.as_ref()).is_some_and(|ended| ended.exit_code == 0);
+    let succeeded = status
+        .state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref())
+        .is_some_and(|ended| ended.exit_code == 0);
     if succeeded {
         // How often it failed before is over.
         return None;
     }
     if let Some(ended) = ended(&status.state).or_else(|| ended(&status.last_state)) {
         // What `probity fetch` leaves: a failure as JSON. Whatever else stands there is not repeated.
-        let report = ended.message.as_deref().and_then(|text| serde_json::from_str::<Failure>(text.trim()).ok());
+        let report = ended
+            .message
+            .as_deref()
+            .and_then(|text| serde_json::from_str::<Failure>(text.trim()).ok());
         return Some(match report {
-            Some(report) => PodFailure { reason: report.reason.as_str().into(), message: bounded(report.message) },
+            Some(report) => PodFailure {
+                reason: report.reason.as_str().into(),
+                message: bounded(report.message),
+            },
             None => PodFailure {
                 reason: "FetchFailed".into(),
-                message: format!("fetching the model ended with exit code {}; it is tried again", ended.exit_code),
+                message: format!(
+                    "fetching the model ended with exit code {}; it is tried again",
+                    ended.exit_code
+                ),
             },
         });
     }
     let message = waiting(status)?;
-    Some(PodFailure { reason: "FetchFailed".into(), message: format!("fetching the model cannot start: {message}") })
+    Some(PodFailure {
+        reason: "FetchFailed".into(),
+        message: format!("fetching the model cannot start: {message}"),
+    })
 }
 
 /// A sentence from elsewhere, no longer than our own: a status must not grow with what it speaks of.
@@ -149,7 +214,10 @@ fn bounded(message: String) -> String {
 /// Why a container waits, when it is not simply being created.
 fn waiting(status: &ContainerStatus) -> Option<String> {
     let waiting = status.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref().filter(|reason| !matches!(*reason, "PodInitializing" | "ContainerCreating"))?;
+    let reason = waiting
+        .reason
+        .as_deref()
+        .filter(|reason| !matches!(*reason, "PodInitializing" | "ContainerCreating"))?;
     Some(match &waiting.message {
         Some(message) => bounded(format!("{reason}: {message}")),
         None => bounded(reason.to_owned()),

@@ -43,16 +43,31 @@ struct Summary {
 
 impl Summary {
     fn no(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { state: State::False, reason: reason.into(), message: message.into(), stalled: true }
+        Self {
+            state: State::False,
+            reason: reason.into(),
+            message: message.into(),
+            stalled: true,
+        }
     }
 
     fn not_yet(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { state: State::False, reason: reason.into(), message: message.into(), stalled: false }
+        Self {
+            state: State::False,
+            reason: reason.into(),
+            message: message.into(),
+            stalled: false,
+        }
     }
 }
 
 /// The status after one look.
-pub fn status(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timestamp) -> ModelDeploymentStatus {
+pub fn status(
+    model: &ModelDeployment,
+    plan: &Plan,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> ModelDeploymentStatus {
     let old = model.status.as_ref();
     let serving = serving(model, plan, outcome, now);
     let summary = summary(model, plan, outcome, serving.as_ref());
@@ -65,8 +80,16 @@ pub fn status(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Time
         serving,
         replicas: Some(outcome.rollout.replicas),
         selector: Some(format!("{MODEL_LABEL}={}", model.name_any())),
-        conditions: Some(conditions(old.and_then(|old| old.conditions.as_deref()), wanted, generation, now)),
-        findings: plan.requested.as_ref().map(|judged| judged.decision.shown().to_vec()),
+        conditions: Some(conditions(
+            old.and_then(|old| old.conditions.as_deref()),
+            wanted,
+            generation,
+            now,
+        )),
+        findings: plan
+            .requested
+            .as_ref()
+            .map(|judged| judged.decision.shown().to_vec()),
     }
 }
 
@@ -85,7 +108,10 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
         _ => None,
     };
     let remembered = || old.and_then(|old| old.reference.parse().ok());
-    let reference = asked.cloned().or_else(remembered).unwrap_or_else(|| running.reference.clone());
+    let reference = asked
+        .cloned()
+        .or_else(remembered)
+        .unwrap_or_else(|| running.reference.clone());
     let base = ServingModel {
         digest: running.digest,
         version: version(&reference, running.digest),
@@ -97,7 +123,11 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
         signed_by: old.map_or(String::new(), |old| old.signed_by.clone()),
         verification: old.map_or(String::new(), |old| old.verification.clone()),
     };
-    let judged = plan.requested.iter().chain(&plan.serving).find(|judged| judged.subject == running.digest);
+    let judged = plan
+        .requested
+        .iter()
+        .chain(&plan.serving)
+        .find(|judged| judged.subject == running.digest);
     let Some((judged, Evidence::Known(found))) = judged.map(|judged| (judged, &judged.evidence)) else {
         // It serves, and what was found when it was admitted cannot be looked up just now: keep what is remembered.
         return Some(base);
@@ -113,7 +143,11 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
 }
 
 fn names(signers: &[ServingSigner]) -> String {
-    signers.iter().map(|signer| signer.name.as_str()).collect::<Vec<_>>().join(", ")
+    signers
+        .iter()
+        .map(|signer| signer.name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The tag and the first digits of the digest.
@@ -131,7 +165,14 @@ fn candidate(
     serving: Option<&ServingModel>,
     summary: &Summary,
 ) -> Option<CandidateModel> {
-    let asked = model.spec.model.source.oci.as_ref().map(|oci| oci.reference.clone()).unwrap_or_default();
+    let asked = model
+        .spec
+        .model
+        .source
+        .oci
+        .as_ref()
+        .map(|oci| oci.reference.clone())
+        .unwrap_or_default();
     let (digest, version) = match &plan.request {
         Request::Known { digest, reference } => (Some(*digest), Some(version(reference, *digest))),
         Request::Refused(_) | Request::Unresolved { .. } => (None, None),
@@ -139,10 +180,20 @@ fn candidate(
     if digest.is_some() && digest == serving.map(|serving| serving.digest) {
         return None;
     }
-    Some(CandidateModel { digest, version, reference: asked, reason: summary.reason.clone() })
+    Some(CandidateModel {
+        digest,
+        version,
+        reference: asked,
+        reason: summary.reason.clone(),
+    })
 }
 
-fn summary(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, serving: Option<&ServingModel>) -> Summary {
+fn summary(
+    model: &ModelDeployment,
+    plan: &Plan,
+    outcome: &Outcome,
+    serving: Option<&ServingModel>,
+) -> Summary {
     let goes_on = |digest: Option<Digest>, message: &str| match serving {
         Some(serving) if Some(serving.digest) == digest => {
             format!("{message}; it serves already and goes on serving")
@@ -154,12 +205,24 @@ fn summary(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, serving: Opt
         Request::Refused(problem) => {
             return Summary::no(problem.reason.as_str(), goes_on(None, &problem.to_string()));
         }
-        Request::Unresolved { reference, failure: None } => {
-            return Summary::not_yet("Resolving", goes_on(None, &format!("{reference} is being looked up")));
+        Request::Unresolved {
+            reference,
+            failure: None,
+        } => {
+            return Summary::not_yet(
+                "Resolving",
+                goes_on(None, &format!("{reference} is being looked up")),
+            );
         }
-        Request::Unresolved { failure: Some(failure), .. } => {
+        Request::Unresolved {
+            failure: Some(failure),
+            ..
+        } => {
             let message = goes_on(None, &failure.message);
-            return Summary { stalled: !failure.is_transient(), ..Summary::no(failure.reason.as_str(), message) };
+            return Summary {
+                stalled: !failure.is_transient(),
+                ..Summary::no(failure.reason.as_str(), message)
+            };
         }
         Request::Known { reference, digest } => (reference, *digest),
     };
@@ -167,12 +230,18 @@ fn summary(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, serving: Opt
         let message = format!("{name} exists and is not this model's: rename the model, or remove it");
         return Summary::no("NameTaken", message);
     }
-    let Some(judged) = &plan.requested else { return Summary::not_yet("Resolving", "waiting") };
+    let Some(judged) = &plan.requested else {
+        return Summary::not_yet("Resolving", "waiting");
+    };
     let decision = &judged.decision;
-    let reason = decision.reason().map_or("Verifying", crate::evidence::Reason::as_str);
+    let reason = decision
+        .reason()
+        .map_or("Verifying", crate::evidence::Reason::as_str);
     match decision.verdict {
         Verdict::Fail => Summary::no(reason, goes_on(Some(digest), decision.message())),
-        Verdict::Unknown | Verdict::Wait => Summary::not_yet(reason, goes_on(Some(digest), decision.message())),
+        Verdict::Unknown | Verdict::Wait => {
+            Summary::not_yet(reason, goes_on(Some(digest), decision.message()))
+        }
         Verdict::Pass => rolled_out(model, reference, digest, judged, outcome, serving),
     }
 }
@@ -192,33 +261,65 @@ fn rolled_out(
         Some(_) => reference.to_string(),
         None => format!("{reference} (sha256:{}…)", digest.short()),
     };
-    if rollout.complete && rollout.template.as_ref().is_some_and(|template| template.digest == digest) {
+    if rollout.complete
+        && rollout
+            .template
+            .as_ref()
+            .is_some_and(|template| template.digest == digest)
+    {
         let message = format!("{what} serves, signed by {signers}");
         // A followed tag that cannot be looked at says so here: what serves is right, and may be old.
-        let stale = model.status.as_ref().and_then(|status| status.resolved.as_ref()).and_then(|resolved| resolved.message.as_ref());
-        let message = stale.map_or(message.clone(), |stale| format!("{message}; the tag could not be looked at again: {stale}"));
-        return Summary { state: State::True, reason: "Serving".into(), message, stalled: false };
+        let stale = model
+            .status
+            .as_ref()
+            .and_then(|status| status.resolved.as_ref())
+            .and_then(|resolved| resolved.message.as_ref());
+        let message = stale.map_or(message.clone(), |stale| {
+            format!("{message}; the tag could not be looked at again: {stale}")
+        });
+        return Summary {
+            state: State::True,
+            reason: "Serving".into(),
+            message,
+            stalled: false,
+        };
     }
     if rollout.wanted == 0 && rollout.template.is_some() {
-        return Summary::not_yet("ScaledToZero", format!("{what} may serve, and no replicas are wanted"));
+        return Summary::not_yet(
+            "ScaledToZero",
+            format!("{what} may serve, and no replicas are wanted"),
+        );
     }
-    let before = serving.filter(|serving| serving.digest != digest).map_or(String::new(), |serving| {
-        format!("; sha256:{}… serves until then", serving.digest.short())
-    });
+    let before = serving
+        .filter(|serving| serving.digest != digest)
+        .map_or(String::new(), |serving| {
+            format!("; sha256:{}… serves until then", serving.digest.short())
+        });
     if let Some(failure) = &rollout.failure {
         return Summary::not_yet(failure.reason.clone(), format!("{}{before}", failure.message));
     }
     let progress = format!("{} of {} pods are available", rollout.available, rollout.wanted);
-    Summary::not_yet("RollingOut", format!("{what}, signed by {signers}, is rolling out: {progress}{before}"))
+    Summary::not_yet(
+        "RollingOut",
+        format!("{what}, signed by {signers}, is rolling out: {progress}{before}"),
+    )
 }
 
 fn wanted_conditions(plan: &Plan, outcome: &Outcome, summary: &Summary) -> Vec<Wanted> {
     let accepted = match (&plan.request, &outcome.name_taken) {
-        (Request::Refused(problem), _) => {
-            Wanted::new("Accepted", State::False, problem.reason.as_str(), problem.to_string())
-        }
+        (Request::Refused(problem), _) => Wanted::new(
+            "Accepted",
+            State::False,
+            problem.reason.as_str(),
+            problem.to_string(),
+        ),
         (_, Some(_)) => Wanted::new("Accepted", State::False, "NameTaken", &summary.message),
-        _ => Wanted::new("Accepted", State::True, "Accepted", "the specification can be carried out"),
+        _ => Wanted::new(
+            "Accepted",
+            State::True,
+            "Accepted",
+            "the specification can be carried out",
+        ),
     };
     let mut wanted = vec![
         accepted,
@@ -241,10 +342,19 @@ fn artifact_verified(plan: &Plan, summary: &Summary) -> Wanted {
     };
     match &judged.evidence {
         Evidence::Wait(message) => Wanted::new(KIND, State::Unknown, "Verifying", message),
-        Evidence::Unknown(failure) => Wanted::new(KIND, State::Unknown, failure.reason.as_str(), &failure.message),
-        Evidence::Known(Verification { failure: Some(failure), .. }) => {
+        Evidence::Unknown(failure) => {
+            Wanted::new(KIND, State::Unknown, failure.reason.as_str(), &failure.message)
+        }
+        Evidence::Known(Verification {
+            failure: Some(failure),
+            ..
+        }) => {
             // The policy's finding names the signer as the policy does; the verification only knows the key.
-            let of_policy = judged.decision.findings.iter().find(|finding| finding.reason == Some(failure.reason));
+            let of_policy = judged
+                .decision
+                .findings
+                .iter()
+                .find(|finding| finding.reason == Some(failure.reason));
             let message = of_policy.map_or(&failure.message, |finding| &finding.message);
             Wanted::new(KIND, State::False, failure.reason.as_str(), message)
         }
@@ -259,18 +369,40 @@ fn artifact_verified(plan: &Plan, summary: &Summary) -> Wanted {
 fn policy_satisfied(plan: &Plan) -> Wanted {
     const KIND: &str = "PolicySatisfied";
     let Some(judged) = &plan.requested else {
-        return Wanted::new(KIND, State::Unknown, "Resolving", "what the reference names is not known yet");
+        return Wanted::new(
+            KIND,
+            State::Unknown,
+            "Resolving",
+            "what the reference names is not known yet",
+        );
     };
     let decision = &judged.decision;
     let reason = decision.reason().map(crate::evidence::Reason::as_str);
-    let serving = plan.serving.as_ref().filter(|serving| serving.decision.verdict == Verdict::Fail);
+    let serving = plan
+        .serving
+        .as_ref()
+        .filter(|serving| serving.decision.verdict == Verdict::Fail);
     let message = match serving {
-        Some(serving) => format!("{}; what serves does not satisfy it either: {}", decision.message(), serving.decision.message()),
+        Some(serving) => format!(
+            "{}; what serves does not satisfy it either: {}",
+            decision.message(),
+            serving.decision.message()
+        ),
         None => decision.message().to_owned(),
     };
     match decision.verdict {
-        Verdict::Pass => Wanted::new(KIND, State::True, "Satisfied", "every policy that selects the namespace is satisfied"),
-        Verdict::Fail => Wanted::new(KIND, State::False, reason.unwrap_or("PolicyNotSatisfied"), message),
+        Verdict::Pass => Wanted::new(
+            KIND,
+            State::True,
+            "Satisfied",
+            "every policy that selects the namespace is satisfied",
+        ),
+        Verdict::Fail => Wanted::new(
+            KIND,
+            State::False,
+            reason.unwrap_or("PolicyNotSatisfied"),
+            message,
+        ),
         Verdict::Wait => Wanted::new(KIND, State::Unknown, reason.unwrap_or("Verifying"), message),
         Verdict::Unknown => Wanted::new(KIND, State::Unknown, reason.unwrap_or("Unknown"), message),
     }
@@ -280,7 +412,12 @@ fn available(rollout: &Rollout) -> Wanted {
     const KIND: &str = "Available";
     let message = format!("{} of {} pods are available", rollout.available, rollout.wanted);
     match (&rollout.template, rollout.available) {
-        (None, _) => Wanted::new(KIND, State::False, "NotDeployed", "nothing was admitted yet, so nothing runs"),
+        (None, _) => Wanted::new(
+            KIND,
+            State::False,
+            "NotDeployed",
+            "nothing was admitted yet, so nothing runs",
+        ),
         (Some(_), 0) => Wanted::new(KIND, State::False, "NoPods", message),
         (Some(_), _) => Wanted::new(KIND, State::True, "PodsAvailable", message),
     }
@@ -291,8 +428,14 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
     let ready = |status: &ModelDeploymentStatus| find(status.conditions.as_deref(), "Ready").cloned();
     let stalled = |status: &ModelDeploymentStatus| find(status.conditions.as_deref(), "Stalled").is_some();
     let mut notes = Vec::new();
-    let served = old.and_then(|old| old.serving.as_ref()).map(|serving| serving.digest);
-    if let Some(serving) = new.serving.as_ref().filter(|serving| Some(serving.digest) != served) {
+    let served = old
+        .and_then(|old| old.serving.as_ref())
+        .map(|serving| serving.digest);
+    if let Some(serving) = new
+        .serving
+        .as_ref()
+        .filter(|serving| Some(serving.digest) != served)
+    {
         notes.push(Note {
             warning: false,
             reason: "Serving".into(),
@@ -300,7 +443,9 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
             message: format!("{} serves now, signed by {}", serving.version, serving.signed_by),
         });
     }
-    let Some(now) = ready(new).filter(|now| now.status != State::True.as_str()) else { return notes };
+    let Some(now) = ready(new).filter(|now| now.status != State::True.as_str()) else {
+        return notes;
+    };
     let before = old.and_then(ready);
     let other_reason = before.as_ref().is_none_or(|before| before.reason != now.reason);
     let other_message = before.as_ref().is_none_or(|before| before.message != now.message);
@@ -313,7 +458,12 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
         _ => (true, "Retry", other_reason),
     };
     if tell {
-        notes.push(Note { warning, reason: now.reason, action, message: now.message });
+        notes.push(Note {
+            warning,
+            reason: now.reason,
+            action,
+            message: now.message,
+        });
     }
     notes
 }

@@ -7,15 +7,13 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, KeyToPath, Lifecycle,
-            LifecycleHandler, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-            ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Service, ServiceAccount,
-            ServicePort, ServiceSpec, SleepAction, TCPSocketAction, Volume, VolumeMount,
+            Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, KeyToPath,
+            Lifecycle, LifecycleHandler, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec,
+            Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Service,
+            ServiceAccount, ServicePort, ServiceSpec, SleepAction, TCPSocketAction, Volume, VolumeMount,
         },
     },
-    apimachinery::pkg::{
-        api::resource::Quantity, apis::meta::v1::LabelSelector, util::intstr::IntOrString,
-    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 use kube::{ResourceExt as _, core::ObjectMeta};
 
@@ -81,7 +79,10 @@ pub(super) fn workload(
             spec: Some(DeploymentSpec {
                 replicas,
                 revision_history_limit: Some(3),
-                selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
+                selector: LabelSelector {
+                    match_labels: Some(selector),
+                    ..LabelSelector::default()
+                },
                 strategy: Some(DeploymentStrategy {
                     type_: Some("RollingUpdate".into()),
                     rolling_update: Some(RollingUpdateDeployment {
@@ -91,7 +92,10 @@ pub(super) fn workload(
                     }),
                 }),
                 template: PodTemplateSpec {
-                    metadata: Some(ObjectMeta { labels: meta.labels, ..ObjectMeta::default() }),
+                    metadata: Some(ObjectMeta {
+                        labels: meta.labels,
+                        ..ObjectMeta::default()
+                    }),
                     spec: Some(pod(model, runs, settings)),
                 },
                 ..DeploymentSpec::default()
@@ -114,7 +118,10 @@ fn pod(model: &ModelDeployment, runs: &RunningModel, settings: &Settings) -> Pod
             run_as_group: Some(USER),
             // So that the volumes, which start out as root's, can be written.
             fs_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".into(),
+                localhost_profile: None,
+            }),
             ..PodSecurityContext::default()
         }),
         init_containers: Some(vec![fetch(runs, settings)]),
@@ -147,7 +154,10 @@ fn fetch(runs: &RunningModel, settings: &Settings) -> Container {
     args.extend(settings.hosts.arguments());
     let mut mounts = vec![mount(MODEL_VOLUME, FETCH_DIR, false)];
     if runs.pull_secret.is_some() {
-        args.extend(["--credentials-file".into(), format!("{CREDENTIALS_DIR}/config.json")]);
+        args.extend([
+            "--credentials-file".into(),
+            format!("{CREDENTIALS_DIR}/config.json"),
+        ]);
         mounts.push(mount(CREDENTIALS_VOLUME, CREDENTIALS_DIR, true));
     }
     Container {
@@ -174,7 +184,15 @@ fn server(server: &Server, mount_path: Option<&str>) -> Container {
         image: Some(server.image.clone()),
         command: server.command.clone(),
         args: server.args.clone(),
-        env: Some(env.into_iter().map(|(name, value)| EnvVar { name, value: Some(value), value_from: None }).collect()),
+        env: Some(
+            env.into_iter()
+                .map(|(name, value)| EnvVar {
+                    name,
+                    value: Some(value),
+                    value_from: None,
+                })
+                .collect(),
+        ),
         ports: Some(vec![ContainerPort {
             name: Some(PORT_NAME.into()),
             container_port: server.port.into(),
@@ -185,7 +203,9 @@ fn server(server: &Server, mount_path: Option<&str>) -> Container {
         lifecycle: Some(Lifecycle {
             pre_stop: Some(LifecycleHandler {
                 // The kubelet's own: an image need not have a program that sleeps.
-                sleep: Some(SleepAction { seconds: DRAIN_SECONDS }),
+                sleep: Some(SleepAction {
+                    seconds: DRAIN_SECONDS,
+                }),
                 ..LifecycleHandler::default()
             }),
             ..Lifecycle::default()
@@ -202,11 +222,21 @@ fn server(server: &Server, mount_path: Option<&str>) -> Container {
 
 fn readiness(protocol: Protocol) -> Probe {
     let port = IntOrString::String(PORT_NAME.into());
-    let get = |path: &str| HTTPGetAction { path: Some(path.into()), port: port.clone(), ..HTTPGetAction::default() };
+    let get = |path: &str| HTTPGetAction {
+        path: Some(path.into()),
+        port: port.clone(),
+        ..HTTPGetAction::default()
+    };
     let (http_get, tcp_socket) = match protocol {
         Protocol::OpenInference => (Some(get("/v2/health/ready")), None),
         Protocol::OpenAI => (Some(get("/health")), None),
-        Protocol::Http => (None, Some(TCPSocketAction { port: port.clone(), host: None })),
+        Protocol::Http => (
+            None,
+            Some(TCPSocketAction {
+                port: port.clone(),
+                host: None,
+            }),
+        ),
     };
     Probe {
         http_get,
@@ -224,7 +254,10 @@ fn restricted() -> SecurityContext {
         allow_privilege_escalation: Some(false),
         read_only_root_filesystem: Some(true),
         run_as_non_root: Some(true),
-        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".into()]),
+            add: None,
+        }),
         ..SecurityContext::default()
     }
 }
@@ -241,7 +274,10 @@ fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
 fn scratch(name: &str, bytes: u64) -> Volume {
     Volume {
         name: name.into(),
-        empty_dir: Some(EmptyDirVolumeSource { medium: None, size_limit: Some(Quantity(bytes.to_string())) }),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: None,
+            size_limit: Some(Quantity(bytes.to_string())),
+        }),
         ..Volume::default()
     }
 }
@@ -263,5 +299,8 @@ fn credentials(secret: &str) -> Volume {
 }
 
 fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
-    pairs.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect()
+    pairs
+        .iter()
+        .map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned())))
+        .collect()
 }

@@ -1,7 +1,10 @@
 //! Says in a policy's status whether the policy can be applied, and if not, which field is wrong.
 //! It judges nothing: the compiled policy already knows its problems.
 
-#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
 
 use std::sync::Arc;
 
@@ -28,14 +31,21 @@ use super::{
 };
 
 /// Runs until `stop` resolves.
-pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-    Controller::new(Api::<ClusterDeploymentPolicy>::all(client), watcher::Config::default())
-        .with_config(context.controller_config())
-        .reconcile_all_on(context.world.changes())
-        .graceful_shutdown_on(stop)
-        .run(reconcile, error_policy, context)
-        .for_each(observe)
-        .await;
+pub async fn run(
+    client: Client,
+    context: Arc<Context>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    Controller::new(
+        Api::<ClusterDeploymentPolicy>::all(client),
+        watcher::Config::default(),
+    )
+    .with_config(context.controller_config())
+    .reconcile_all_on(context.world.changes())
+    .graceful_shutdown_on(stop)
+    .run(reconcile, error_policy, context)
+    .for_each(observe)
+    .await;
 }
 
 async fn reconcile(policy: Arc<ClusterDeploymentPolicy>, context: Arc<Context>) -> Result<Action, Error> {
@@ -45,7 +55,9 @@ async fn reconcile(policy: Arc<ClusterDeploymentPolicy>, context: Arc<Context>) 
         .rules
         .iter()
         .find(|rules| rules.uid == policy.metadata.uid && rules.generation == policy.metadata.generation);
-    let Some(rules) = compiled else { return Ok(Action::await_change()) };
+    let Some(rules) = compiled else {
+        return Ok(Action::await_change());
+    };
     let new = status(policy.status.as_ref(), rules, context.now());
     let api: Api<ClusterDeploymentPolicy> = Api::all(context.client.clone());
     patch_status(&api, &*policy, FIELD_MANAGER, policy.status.as_ref(), &new).await?;
@@ -58,7 +70,12 @@ async fn reconcile(policy: Arc<ClusterDeploymentPolicy>, context: Arc<Context>) 
 fn status(old: Option<&PolicyStatus>, rules: &Rules, now: Timestamp) -> PolicyStatus {
     let problems: Vec<_> = rules.all_problems().collect();
     let ready = match (problems.first(), rules.blocking().first()) {
-        (None, _) => Wanted::new("Ready", State::True, "Applied", "the policy is applied in every namespace it selects"),
+        (None, _) => Wanted::new(
+            "Ready",
+            State::True,
+            "Applied",
+            "the policy is applied in every namespace it selects",
+        ),
         (Some(problem), None) => {
             let message = format!("applied, but {problem}");
             Wanted::new("Ready", State::True, problem.reason.as_str(), message)
@@ -68,8 +85,15 @@ fn status(old: Option<&PolicyStatus>, rules: &Rules, now: Timestamp) -> PolicySt
             Wanted::new("Ready", State::False, blocking.reason.as_str(), message)
         }
     };
-    let stalled = (ready.state == State::False).then(|| Wanted { kind: "Stalled", state: State::True, ..ready.clone() });
+    let stalled = (ready.state == State::False).then(|| Wanted {
+        kind: "Stalled",
+        state: State::True,
+        ..ready.clone()
+    });
     let wanted = [Some(ready), stalled].into_iter().flatten().collect();
     let old = old.and_then(|old| old.conditions.as_deref());
-    PolicyStatus { observed_generation: rules.generation, conditions: Some(conditions(old, wanted, rules.generation, now)) }
+    PolicyStatus {
+        observed_generation: rules.generation,
+        conditions: Some(conditions(old, wanted, rules.generation, now)),
+    }
 }

@@ -1,7 +1,10 @@
 //! Resolves what a model's reference names and pins it in the status; with `Follow` it looks again every interval.
 //! Registries are slow, so this is a controller of its own: the model's reconciler only ever waits for what it writes.
 
-#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
 
 mod plan;
 
@@ -29,7 +32,11 @@ pub use plan::source_hash;
 use plan::{Look, interval, look, resolved};
 
 /// Runs until `stop` resolves.
-pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+pub async fn run(
+    client: Client,
+    context: Arc<Context>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
     Controller::new(Api::<ModelDeployment>::all(client), watcher::Config::default())
         .with_config(context.controller_config())
         .graceful_shutdown_on(stop)
@@ -39,7 +46,10 @@ pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output
 }
 
 async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result<Action, Error> {
-    let (uid, namespace) = (model.uid().unwrap_or_default(), model.namespace().unwrap_or_default());
+    let (uid, namespace) = (
+        model.uid().unwrap_or_default(),
+        model.namespace().unwrap_or_default(),
+    );
     // What is not accepted, or names its digest itself, needs no registry.
     let (Ok(reference), Some(source)) = (accept(&model.spec), &model.spec.model.source.oci) else {
         return Ok(Action::await_change());
@@ -56,7 +66,11 @@ async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result
         Look::Now => {}
     }
     let answer = ask(&context, &namespace, source, &reference).await;
-    let new = resolved(hash, old, answer.as_ref().copied().map_err(|error| &error.failure));
+    let new = resolved(
+        hash,
+        old,
+        answer.as_ref().copied().map_err(|error| &error.failure),
+    );
     // Pauses are set before the write: the status wakes this very reconciler, and that is no reason to ask again.
     let pause = match &answer {
         Ok(_) => {
@@ -69,9 +83,19 @@ async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result
             pause
         }
     };
-    let of = |resolved: Option<&ResolvedSource>| ModelDeploymentStatus { resolved: resolved.cloned(), ..Default::default() };
+    let of = |resolved: Option<&ResolvedSource>| ModelDeploymentStatus {
+        resolved: resolved.cloned(),
+        ..Default::default()
+    };
     let api: Api<ModelDeployment> = context.api(&namespace);
-    patch_status(&api, &*model, RESOLVER_FIELD_MANAGER, Some(&of(old)), &of(Some(&new))).await?;
+    patch_status(
+        &api,
+        &*model,
+        RESOLVER_FIELD_MANAGER,
+        Some(&of(old)),
+        &of(Some(&new)),
+    )
+    .await?;
     context.metrics.succeeded("Source");
     Ok(match look(source, hash, Some(&new), Some(pause)) {
         Look::In(pause) => Action::requeue(pause),
@@ -85,6 +109,9 @@ async fn ask(
     source: &OciSource,
     reference: &Reference,
 ) -> Result<Digest, RegistryError> {
-    let registry = context.registry(namespace, source.pull_secret.as_deref()).await.map_err(RegistryError::from)?;
+    let registry = context
+        .registry(namespace, source.pull_secret.as_deref())
+        .await
+        .map_err(RegistryError::from)?;
     registry.resolve(reference).await
 }

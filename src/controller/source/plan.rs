@@ -26,7 +26,11 @@ pub(super) enum Look {
 
 /// The identity of a source: another reference or pull secret is another source; how often it is looked at is not part of it.
 pub fn source_hash(source: &OciSource) -> Digest {
-    let text = format!("{}\n{}", source.reference, source.pull_secret.as_deref().unwrap_or_default());
+    let text = format!(
+        "{}\n{}",
+        source.reference,
+        source.pull_secret.as_deref().unwrap_or_default()
+    );
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
     Digest::from_bytes(bytes)
@@ -34,11 +38,18 @@ pub fn source_hash(source: &OciSource) -> Digest {
 
 /// How often a followed tag is looked at.
 pub(super) fn interval(source: &OciSource) -> Duration {
-    source.interval_seconds.map_or(DEFAULT_INTERVAL, |seconds| Duration::from_secs(seconds.into()))
+    source
+        .interval_seconds
+        .map_or(DEFAULT_INTERVAL, |seconds| Duration::from_secs(seconds.into()))
 }
 
 /// When to look, given what the status has and what is left of the last pause.
-pub(super) fn look(source: &OciSource, hash: Digest, old: Option<&ResolvedSource>, left: Option<Duration>) -> Look {
+pub(super) fn look(
+    source: &OciSource,
+    hash: Digest,
+    old: Option<&ResolvedSource>,
+    left: Option<Duration>,
+) -> Look {
     let known = old.is_some_and(|old| old.source == hash && old.digest.is_some());
     if known && source.update.unwrap_or_default() == UpdateMode::Pinned {
         return Look::Never;
@@ -53,9 +64,18 @@ pub(super) fn look(source: &OciSource, hash: Digest, old: Option<&ResolvedSource
 
 /// What the status says after a look. A failed look at a known source keeps the digest: not knowing whether the tag moved
 /// changes nothing about what was pinned.
-pub(super) fn resolved(hash: Digest, old: Option<&ResolvedSource>, answer: Result<Digest, &Failure>) -> ResolvedSource {
+pub(super) fn resolved(
+    hash: Digest,
+    old: Option<&ResolvedSource>,
+    answer: Result<Digest, &Failure>,
+) -> ResolvedSource {
     match answer {
-        Ok(digest) => ResolvedSource { source: hash, digest: Some(digest), reason: None, message: None },
+        Ok(digest) => ResolvedSource {
+            source: hash,
+            digest: Some(digest),
+            reason: None,
+            message: None,
+        },
         Err(failure) => ResolvedSource {
             source: hash,
             digest: old.filter(|old| old.source == hash).and_then(|old| old.digest),
@@ -111,7 +131,10 @@ mod tests {
     fn a_failed_look_keeps_the_pin_of_the_same_source_only() {
         let hash = source_hash(&source(UpdateMode::Follow));
         let failure = Failure::new(Reason::RegistryUnavailable, "gone");
-        assert_eq!(resolved(hash, Some(&known(hash)), Err(&failure)).digest, known(hash).digest);
+        assert_eq!(
+            resolved(hash, Some(&known(hash)), Err(&failure)).digest,
+            known(hash).digest
+        );
         let other = Digest::from_bytes([1; 32]);
         assert_eq!(resolved(other, Some(&known(hash)), Err(&failure)).digest, None);
     }

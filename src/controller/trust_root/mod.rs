@@ -1,7 +1,10 @@
 //! Says in a trust root's status whether its keys can be used, and if not, which one is wrong.
 //! It judges nothing: reading the keys already says what is wrong with them.
 
-#![expect(clippy::disallowed_types, reason = "the edge: here the client is made, gathered with, and handed to cluster")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
 
 use std::sync::Arc;
 
@@ -29,7 +32,11 @@ use super::{
 };
 
 /// Runs until `stop` resolves.
-pub async fn run(client: Client, context: Arc<Context>, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+pub async fn run(
+    client: Client,
+    context: Arc<Context>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
     Controller::new(Api::<TrustRoot>::all(client), watcher::Config::default())
         .with_config(context.controller_config())
         .graceful_shutdown_on(stop)
@@ -52,10 +59,19 @@ fn status(root: &TrustRoot, now: Timestamp) -> TrustRootStatus {
     let broken = keys.values().find_map(|key| key.as_ref().err());
     let generation = root.metadata.generation;
     let wanted = match broken {
-        None => vec![Wanted::new("Ready", State::True, "KeysUsable", format!("all {usable} keys can be used"))],
+        None => vec![Wanted::new(
+            "Ready",
+            State::True,
+            "KeysUsable",
+            format!("all {usable} keys can be used"),
+        )],
         Some(message) => ["Ready", "Stalled"]
             .map(|kind| {
-                let state = if kind == "Ready" { State::False } else { State::True };
+                let state = if kind == "Ready" {
+                    State::False
+                } else {
+                    State::True
+                };
                 Wanted::new(kind, state, Reason::TrustRootInvalid.as_str(), message)
             })
             .into(),
@@ -75,10 +91,19 @@ mod tests {
 
     #[test]
     fn a_pem_that_is_no_key_is_named() {
-        let keys = vec![PublicKey { name: "q3".into(), public_key: "-----BEGIN PUBLIC KEY-----\nnonsense".into() }];
-        let status = status(&TrustRoot::new("bank", TrustRootSpec { keys }), Timestamp::UNIX_EPOCH);
+        let keys = vec![PublicKey {
+            name: "q3".into(),
+            public_key: "-----BEGIN PUBLIC KEY-----\nnonsense".into(),
+        }];
+        let status = status(
+            &TrustRoot::new("bank", TrustRootSpec { keys }),
+            Timestamp::UNIX_EPOCH,
+        );
         let ready = &status.conditions.unwrap()[0];
-        assert_eq!((ready.status.as_str(), ready.reason.as_str(), status.keys), ("False", "TrustRootInvalid", Some(0)));
+        assert_eq!(
+            (ready.status.as_str(), ready.reason.as_str(), status.keys),
+            ("False", "TrustRootInvalid", Some(0))
+        );
         assert!(ready.message.contains("bank/q3"), "{}", ready.message);
     }
 }

@@ -103,10 +103,7 @@ fn explain_refusal(failure: &Failure, verification: &Verification, rules: &Rules
         }
         Reason::SignerMismatch => {
             let said = &failure.message;
-            format!(
-                "not signed by {all}: {said}{}",
-                unusable(rules)
-            )
+            format!("not signed by {all}: {said}{}", unusable(rules))
         }
         Reason::DigestMismatch | Reason::MissingFile | Reason::UnsignedFile => {
             match verification.differences.first() {

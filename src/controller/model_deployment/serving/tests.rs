@@ -162,7 +162,10 @@ fn a_server_that_ends_again_and_again_is_told_the_same_all_the_time() {
         status["containerStatuses"][0]["lastState"] = ended(1, "");
         failing(status)
     });
-    assert!(told[0].is_some() && told.iter().all(|one| *one == told[0]), "{told:?}");
+    assert!(
+        told[0].is_some() && told.iter().all(|one| *one == told[0]),
+        "{told:?}"
+    );
 }
 
 #[test]
