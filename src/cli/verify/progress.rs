@@ -6,11 +6,13 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, Ordering},
+        mpsc,
     },
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{artifact::tree::Progress, cli::screen};
 
@@ -49,9 +51,12 @@ impl Bar {
     }
 
     fn show(&self, bar: &ProgressBar) {
-        // Whoever sees a bar and presses Ctrl-C gets the line back that the bar was on.
+        // Whoever sees a bar and presses Ctrl-C gets the line back that the bar was on: it is heard before the bar is seen.
         let interrupts = Arc::clone(&self.interrupts);
-        let _ = std::thread::Builder::new().spawn(move || listen(&interrupts));
+        let (ready, is_ready) = mpsc::channel();
+        let _ = std::thread::Builder::new().spawn(move || listen(&interrupts, &ready));
+        // An error means that nobody listens, and Ctrl-C ends the program as it always does.
+        let _ = is_ready.recv();
         bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
         bar.enable_steady_tick(Duration::from_millis(200));
     }
@@ -88,13 +93,17 @@ impl Progress for Bar {
     }
 }
 
-/// Counts Ctrl-C. Where it cannot be heard it ends the program at once, as it does elsewhere.
-fn listen(interrupts: &AtomicU8) {
+/// Says that it is ready, and counts Ctrl-C from then on.
+fn listen(interrupts: &AtomicU8, ready: &mpsc::Sender<()>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else {
         return;
     };
     runtime.block_on(async {
-        while tokio::signal::ctrl_c().await.is_ok() {
+        let Ok(mut signals) = signal(SignalKind::interrupt()) else {
+            return;
+        };
+        let _ = ready.send(());
+        while signals.recv().await.is_some() {
             if interrupts.fetch_add(1, Ordering::Relaxed) > 0 {
                 #[expect(
                     clippy::disallowed_methods,
