@@ -68,7 +68,9 @@ recipe_helm() { CGO_ENABLED=0 go_build "$1" helm '' '' helm.sh/helm/v4/cmd/helm;
 # A virtual environment writes its own path into its scripts, and ours is renamed when it is whole.
 venv() { # DIRECTORY FINAL REQUIREMENTS
   python3 -m venv "$1"
-  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$3"
+  # The list is complete: with a resolver at work, pip takes the newest of what has an extra and then misses its hash.
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$3"
+  "$1/bin/python" -m pip check --disable-pip-version-check >&2
   grep -rlI --exclude-dir=site-packages -F "$1" "$1" | xargs -r sed -i "s|$1|$2|g"
 }
 
