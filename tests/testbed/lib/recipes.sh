@@ -83,7 +83,7 @@ recipe_signer() { # DIRECTORY FINAL
 debs=(
   cc:gcc pkg-config:pkg-config /usr/include/seccomp.h:libseccomp-dev libc.a:libc6-dev
   ip:iproute2 iptables:iptables conntrack:conntrack nsenter:util-linux ps:procps sysctl:procps
-  openssl:openssl curl:curl jq:jq debootstrap:debootstrap
+  openssl:openssl curl:curl jq:jq
   /etc/ssl/certs/ca-certificates.crt:ca-certificates
 )
 
