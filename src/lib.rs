@@ -6,9 +6,10 @@
 //! | 0 | [`evidence`] | values every layer speaks: digests, references, findings | nothing | read, decide |
 //! | 0 | [`api`] | wire types, schema, CEL | `evidence` | behave |
 //! | 1 | [`artifact`] | whether a model is the signed one: registries, signatures, trees | `evidence` | know Kubernetes |
-//! | 1 | [`policy`] | the decision: compile, facts, checks | `api`, `evidence` | read, wait, look at a clock |
+//! | 1 | [`workload`] | what runs a model: its objects, built and recognised again | `api`, `evidence` | decide |
+//! | 1 | [`policy`] | the decision: compile, facts, checks, pods | `api`, `evidence`, `workload` | read, wait, look at a clock |
 //! | 2 | [`cluster`] | the only writers: server-side apply, status patches | `api`, `evidence`, `policy` | decide |
-//! | 2 | [`controller`] | gather → evaluate → plan → apply → status, the same words for every kind | `api`, `evidence`, `artifact`, `policy`, `cluster` | write other than through `cluster` |
+//! | 2 | [`controller`] | gather → evaluate → plan → apply → status, the same words for every kind | `api`, `evidence`, `artifact`, `workload`, `policy`, `cluster` | write other than through `cluster` |
 //! | 3 | [`cli`] | one file a subcommand | `api`, `evidence`, `artifact`, `policy` | hold logic others need |
 //! | 3 | `cli::operator` | the one that talks to a cluster | `api`, `evidence`, `artifact`, `policy`, `cluster`, `controller` | the same |
 //!
@@ -21,3 +22,4 @@ pub mod cluster;
 pub mod controller;
 pub mod evidence;
 pub mod policy;
+pub mod workload;

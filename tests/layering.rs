@@ -23,7 +23,7 @@ use test_case::test_case;
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
 /// Layers in which nothing waits, reads or asks for the time.
-const PURE: [&str; 3] = ["api", "evidence", "policy"];
+const PURE: [&str; 4] = ["api", "evidence", "policy", "workload"];
 /// Layers that have never heard of Kubernetes.
 const CLUSTERLESS: [&str; 2] = ["evidence", "artifact"];
 /// What every writing call to the API server is given.

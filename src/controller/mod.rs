@@ -40,6 +40,7 @@ use crate::{
     artifact::oci,
     cluster::{Applier, ApplyError, StatusError},
     evidence::{Failure, Reason},
+    workload::PodSettings,
 };
 
 pub use self::run::{StartError, run};
@@ -67,6 +68,16 @@ pub struct Settings {
     pub hosts: oci::HostPolicy,
     /// How many objects of a kind are reconciled at once.
     pub concurrency: u16,
+}
+
+impl Settings {
+    /// The part that every pod of a model is built with.
+    pub fn pods(&self) -> PodSettings {
+        PodSettings {
+            fetch_image: self.fetch_image.clone(),
+            host_arguments: self.hosts.arguments(),
+        }
+    }
 }
 
 impl Context {

@@ -8,7 +8,8 @@ use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::r
 use crate::{
     api::v1alpha1::{ModelDeploymentSpec, OciSource, Server, UpdateMode},
     evidence::{Digest, Reason, Reference},
-    policy::{Problem, quantity::billionths},
+    policy::Problem,
+    workload::billionths,
 };
 
 /// The longest name whose derived objects still have valid names.

@@ -14,10 +14,11 @@ pub mod trust;
 mod compile;
 mod decision;
 mod facts;
-mod quantity;
+mod request;
 mod requirements;
 mod rules;
 mod select;
+mod verdicts;
 mod world;
 
 #[cfg(test)]
@@ -29,7 +30,9 @@ pub use accept::accept;
 pub use compile::compile;
 pub use decision::{Decision, MAX_FINDINGS, evaluate, severity};
 pub use facts::{Evidence, Facts, Verification};
+pub use request::{Request, source_hash};
 pub use requirements::{MAX_KEYS, required_keys};
 pub use rules::{Problem, Rules, SignerRule};
 pub use select::{NamespaceSelector, selecting};
+pub use verdicts::{evidence, verification, verification_name};
 pub use world::World;

@@ -13,7 +13,6 @@ mod plan;
 mod scene;
 mod serving;
 mod status;
-mod workload;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,14 +32,15 @@ use crate::{
         v1alpha1::{ArtifactVerification, ModelDeployment, ModelDeploymentStatus},
     },
     cluster::{Applied, patch_status},
+    workload::Workload,
 };
 
 use super::{Context, Error, error_policy, observe};
 pub use gather::Snapshot;
 use gather::gather;
 pub(super) use looks::Looks;
-pub use plan::{Desired, Judgement, Plan, Request, Workload, plan, verification_name};
-pub use serving::{PodFailure, Rollout, RunningModel, rollout};
+pub use plan::{Desired, Judgement, Plan, plan};
+pub use serving::{PodFailure, Rollout, rollout};
 pub use status::{Outcome, notes, status};
 
 /// Runs until `stop` resolves.
@@ -106,7 +106,7 @@ async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<
         context.looks.forget(&seen);
         return Ok(Action::await_change());
     };
-    let plan = plan(&model, &snapshot, &world, &context.settings, now);
+    let plan = plan(&model, &snapshot, &world, &context.settings.pods(), now);
     let outcome = carry_out(&context, &model, &snapshot, &plan).await?;
     let new = status(&model, &plan, &outcome, now);
     // What the tag was resolved to is another manager's part of the status.

@@ -1,65 +1,21 @@
 //! What should be for one model: which digest runs, and every object that makes it so.
 //! Pure: the same snapshot, world and time give the same plan.
 
-use aws_lc_rs::digest::{SHA256, digest as sha256};
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        core::v1::{Service, ServiceAccount},
-    },
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
-};
-use kube::{Resource as _, ResourceExt as _, core::ObjectMeta};
+use kube::ResourceExt as _;
 
 use crate::{
-    api::{
-        MODEL_LABEL,
-        v1alpha1::{
-            ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ModelDeployment, OciSource,
-            PinnedOciSource,
-        },
-    },
+    api::v1alpha1::{ArtifactVerification, ModelDeployment, OciSource},
     cluster::is_controlled_by,
-    evidence::{Digest, Failure, Reason, Reference, Verdict},
-    policy::{
-        Decision, Evidence, Facts, Problem, Verification, World, accept, accept::accept_name, evaluate,
-        required_keys,
-    },
+    evidence::{Digest, Reference, Verdict},
+    policy::{Decision, Evidence, Facts, Request, Verification, World, evaluate, evidence, verification},
+    workload::{PodSettings, RunningModel, Workload, workload},
 };
 
 use super::{
-    super::{Settings, source::source_hash},
     gather::Snapshot,
-    serving::{Rollout, RunningModel, rollout},
-    workload::workload,
+    serving::{Rollout, rollout},
 };
-
-/// The init container that fetches the model. The name means nothing to anybody but this operator's own templates.
-pub(super) const FETCH_CONTAINER: &str = "probity-fetch";
-/// The volume with the pull secret, mounted into the fetch container only.
-pub(super) const CREDENTIALS_VOLUME: &str = "probity-credentials";
-
-/// What was asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Request {
-    /// The specification cannot be carried out.
-    Refused(Problem),
-    /// The reference is not resolved yet, or could not be.
-    Unresolved {
-        /// What was asked for.
-        reference: Reference,
-        /// Why the last look failed; none while it is looked at for the first time.
-        failure: Option<Failure>,
-    },
-    /// This content.
-    Known {
-        /// What was asked for.
-        reference: Reference,
-        /// What it names.
-        digest: Digest,
-    },
-}
 
 /// What is decided about one digest, and what it rests on.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,17 +28,6 @@ pub struct Judgement {
     pub evidence: Evidence<Verification>,
     /// The verification that found it; none when no policy names a key.
     pub verification: Option<String>,
-}
-
-/// Everything that makes a model serve.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Workload {
-    /// Its identity.
-    pub service_account: ServiceAccount,
-    /// How it is reached.
-    pub service: Service,
-    /// What runs.
-    pub deployment: Deployment,
 }
 
 /// The objects that should be.
@@ -116,7 +61,7 @@ pub fn plan(
     model: &ModelDeployment,
     snapshot: &Snapshot,
     world: &World,
-    settings: &Settings,
+    settings: &PodSettings,
     now: Timestamp,
 ) -> Plan {
     let uid = model.uid().unwrap_or_default();
@@ -125,7 +70,7 @@ pub fn plan(
         .as_ref()
         .filter(|deployment| is_controlled_by(*deployment, &uid));
     let rollout = rollout(ours, &snapshot.pods);
-    let request = request(model);
+    let request = Request::of(model);
     let source = model.spec.model.source.oci.as_ref();
     let (Request::Known { .. } | Request::Unresolved { .. }, Some(source)) = (&request, source) else {
         // Nothing to judge and nothing to build from: what runs goes on as it is.
@@ -140,7 +85,7 @@ pub fn plan(
     let judge = |runs: &RunningModel| judge(model, snapshot, world, runs, now);
     let passes = |runs: &RunningModel| judge(runs).0.decision.verdict == Verdict::Pass;
 
-    let asked = asked(&request, source);
+    let asked = request.content(source);
     let (requested, requested_wanted) = asked.as_ref().map(judge).unzip();
     let good = last_good(model, &rollout, source, ours.is_some(), asked.as_ref(), passes);
     let (serving, serving_wanted) = good
@@ -233,49 +178,6 @@ fn judge(
     (judgement, verification)
 }
 
-/// The content that was asked for, once it is known; its size is known when it is verified.
-fn asked(request: &Request, source: &OciSource) -> Option<RunningModel> {
-    let Request::Known { reference, digest } = request else {
-        return None;
-    };
-    let (reference, pull_secret) = (reference.pinned(*digest), source.pull_secret.clone());
-    Some(RunningModel {
-        reference,
-        digest: *digest,
-        size: 0,
-        pull_secret,
-    })
-}
-
-fn request(model: &ModelDeployment) -> Request {
-    let reference = match accept_name(&model.name_any()).and_then(|()| accept(&model.spec)) {
-        Ok(reference) => reference,
-        Err(problem) => return Request::Refused(problem),
-    };
-    if let Some(digest) = reference.digest() {
-        return Request::Known { reference, digest };
-    }
-    let resolved = model
-        .status
-        .as_ref()
-        .and_then(|status| status.resolved.as_ref())
-        .filter(|resolved| model.spec.model.source.oci.as_ref().map(source_hash) == Some(resolved.source));
-    match resolved {
-        Some(resolved) => match (resolved.digest, resolved.reason) {
-            (Some(digest), _) => Request::Known { reference, digest },
-            (None, reason) => Request::Unresolved {
-                reference,
-                failure: reason
-                    .map(|reason| Failure::new(reason, resolved.message.clone().unwrap_or_default())),
-            },
-        },
-        None => Request::Unresolved {
-            reference,
-            failure: None,
-        },
-    }
-}
-
 /// The last model whose rollout completed: what goes on serving when something else is refused.
 ///
 /// The status remembers it. What completed meanwhile counts instead only if it would be admitted by itself: else somebody
@@ -337,91 +239,10 @@ fn standing(
     Some(known.cloned().unwrap_or(good))
 }
 
-/// The verification that would show this content, under the keys that the namespace's policies name. None when they name none.
-fn verification(model: &ModelDeployment, world: &World, runs: &RunningModel) -> Option<ArtifactVerification> {
-    let keys = required_keys(world, &model.namespace().unwrap_or_default());
-    if keys.is_empty() {
-        return None;
-    }
-    let source = PinnedOciSource {
-        repository: runs.reference.name(),
-        digest: runs.digest,
-        pull_secret: runs.pull_secret.clone(),
-    };
-    let spec = ArtifactVerificationSpec {
-        source: ArtifactSource { oci: Some(source) },
-        keys,
-    };
-    let name = verification_name(&model.name_any(), &spec);
-    Some(ArtifactVerification {
-        metadata: ObjectMeta {
-            name: Some(name),
-            ..child_meta(model)
-        },
-        spec,
-        status: None,
-    })
-}
-
-/// The name of the verification with this specification: the model's name and a hash of everything the verdict rests on.
-pub fn verification_name(model: &str, spec: &ArtifactVerificationSpec) -> String {
-    let text = serde_json::to_string(spec).unwrap_or_default();
-    let hash = hex::encode(&sha256(&SHA256, text.as_bytes()).as_ref()[..5]);
-    format!("{model}-{hash}")
-}
-
-/// What the verification's status says, if it is exactly the planned one.
-fn evidence(
-    wanted: Option<&ArtifactVerification>,
-    there: &[ArtifactVerification],
-    digest: Digest,
-) -> Evidence<Verification> {
-    let Some(wanted) = wanted else {
-        let message = "no policy names a key that can be used, so nothing can be verified";
-        return Evidence::Unknown(Failure::new(Reason::TrustRootMissing, message));
-    };
-    let found = there
-        .iter()
-        .find(|there| there.name_any() == wanted.name_any() && there.spec == wanted.spec);
-    found.map_or_else(
-        || Evidence::Wait("the artifact is about to be verified".into()),
-        |found| Verification::recorded(digest, &found.spec, found.status.as_ref()),
-    )
-}
-
 fn size(evidence: &Evidence<Verification>) -> u64 {
     match evidence {
         Evidence::Known(found) => found.size,
         Evidence::Wait(_) | Evidence::Unknown(_) => 0,
-    }
-}
-
-/// Name, namespace, labels and owner of what is made for a model.
-pub(super) fn child_meta(model: &ModelDeployment) -> ObjectMeta {
-    let name = model.name_any();
-    let labels = [
-        ("app.kubernetes.io/name", name.as_str()),
-        ("app.kubernetes.io/managed-by", "probity"),
-        (MODEL_LABEL, name.as_str()),
-    ];
-    ObjectMeta {
-        name: Some(name.clone()),
-        namespace: model.namespace(),
-        labels: Some(
-            labels
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-        ),
-        // Not `blockOwnerDeletion`: clusters that enforce it would want rights over finalizers, which we do not need.
-        owner_references: Some(vec![OwnerReference {
-            api_version: ModelDeployment::api_version(&()).into_owned(),
-            kind: ModelDeployment::kind(&()).into_owned(),
-            name,
-            uid: model.uid().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: None,
-        }]),
-        ..ObjectMeta::default()
     }
 }
 

@@ -150,7 +150,7 @@ impl Scene {
             Value::Null => None,
             mut resolved => {
                 let source = self.model.spec.model.source.oci.as_ref().unwrap();
-                resolved["source"] = json!(super::super::source::source_hash(source));
+                resolved["source"] = json!(crate::policy::source_hash(source));
                 Some(serde_json::from_value(resolved).unwrap())
             }
         };
@@ -233,7 +233,7 @@ impl Scene {
             &self.model,
             &self.snapshot,
             &self.world,
-            &self.settings,
+            &self.settings.pods(),
             self.now(),
         )
     }

@@ -3,25 +3,13 @@
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{ContainerState, ContainerStatus, Pod, PodSpec},
+    core::v1::{ContainerState, ContainerStatus, Pod},
 };
 
-use crate::evidence::{Digest, Failure, Reason, Reference};
-
-use super::plan::{CREDENTIALS_VOLUME, FETCH_CONTAINER};
-
-/// The model a pod template runs, read from the arguments of its fetch container: the one thing that decides it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunningModel {
-    /// The pinned reference.
-    pub reference: Reference,
-    /// Its digest.
-    pub digest: Digest,
-    /// Bytes the volume was sized for.
-    pub size: u64,
-    /// The pull secret mounted into the fetch container.
-    pub pull_secret: Option<String>,
-}
+use crate::{
+    evidence::{Failure, Reason},
+    workload::{FETCH_CONTAINER, RunningModel, running_model},
+};
 
 /// How far a Deployment is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,33 +68,6 @@ pub fn rollout(deployment: Option<&Deployment>, pods: &[Pod]) -> Rollout {
         wanted,
         failure,
     }
-}
-
-fn running_model(pod: &PodSpec) -> Option<RunningModel> {
-    let fetch = pod
-        .init_containers
-        .as_ref()?
-        .iter()
-        .find(|container| container.name == FETCH_CONTAINER)?;
-    let args = fetch.args.as_ref()?;
-    let value = |flag: &str| {
-        args.windows(2)
-            .find(|pair| pair[0] == flag)
-            .map(|pair| pair[1].as_str())
-    };
-    let reference: Reference = value("--reference")?.parse().ok()?;
-    let pull_secret = pod
-        .volumes
-        .iter()
-        .flatten()
-        .find(|volume| volume.name == CREDENTIALS_VOLUME)
-        .and_then(|volume| volume.secret.as_ref()?.secret_name.clone());
-    Some(RunningModel {
-        digest: reference.digest()?,
-        reference,
-        size: value("--max-bytes")?.parse().ok()?,
-        pull_secret,
-    })
 }
 
 fn failure(model: &RunningModel, pods: &[Pod]) -> Option<PodFailure> {

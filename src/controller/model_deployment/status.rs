@@ -11,7 +11,7 @@ use crate::{
         v1alpha1::{CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, ServingSigner},
     },
     evidence::{Digest, Reference, Verdict},
-    policy::{Evidence, Verification},
+    policy::{Evidence, Request, Verification},
 };
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
         Note,
         condition::{State, Wanted, conditions, find},
     },
-    plan::{Judgement, Plan, Request},
+    plan::{Judgement, Plan},
     serving::Rollout,
 };
 

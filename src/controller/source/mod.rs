@@ -24,11 +24,10 @@ use crate::{
     artifact::oci::RegistryError,
     cluster::patch_status,
     evidence::{Digest, Reference},
-    policy::accept,
+    policy::{accept, source_hash},
 };
 
 use super::{Context, Error, error_policy, observe};
-pub use plan::source_hash;
 use plan::{Look, interval, look, resolved};
 
 /// Runs until `stop` resolves.

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
 use crate::{
     api::v1alpha1::{OciSource, ResolvedSource, UpdateMode},
     evidence::{Digest, Failure},
@@ -22,18 +20,6 @@ pub(super) enum Look {
     In(Duration),
     /// Now.
     Now,
-}
-
-/// The identity of a source: another reference or pull secret is another source; how often it is looked at is not part of it.
-pub fn source_hash(source: &OciSource) -> Digest {
-    let text = format!(
-        "{}\n{}",
-        source.reference,
-        source.pull_secret.as_deref().unwrap_or_default()
-    );
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
-    Digest::from_bytes(bytes)
 }
 
 /// How often a followed tag is looked at.
@@ -90,7 +76,7 @@ mod tests {
     use test_case::test_case;
 
     use super::*;
-    use crate::evidence::Reason;
+    use crate::{evidence::Reason, policy::source_hash};
 
     fn source(update: UpdateMode) -> OciSource {
         OciSource {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use test_case::test_case;
 
 use super::{super::scene::*, *};
+use crate::workload::CREDENTIALS_VOLUME;
 
 const FETCH_ARGS: &str = "/spec/template/spec/initContainers/0/args/2";
 
@@ -513,69 +514,6 @@ fn a_verdict_that_does_not_hold_together_admits_nothing(status: Value) {
     scene.step();
     scene.looked_at(GOOD, &status);
     assert_eq!(scene.settle().desired.workload, None);
-}
-
-#[test]
-fn the_name_of_a_verification_covers_everything_the_verdict_rests_on() {
-    let source = PinnedOciSource {
-        repository: REPOSITORY.into(),
-        digest: GOOD,
-        pull_secret: None,
-    };
-    let spec = |source: PinnedOciSource, keys: Vec<_>| ArtifactVerificationSpec {
-        source: ArtifactSource { oci: Some(source) },
-        keys,
-    };
-    let base = spec(source.clone(), vec![key(1)]);
-    let name = verification_name("digits", &base);
-    assert_eq!(name, verification_name("digits", &base.clone()));
-    assert!(
-        name.starts_with("digits-") && name.len() == "digits-".len() + 10,
-        "{name}"
-    );
-    let renamed = crate::api::v1alpha1::TrustedKey {
-        name: "other/current".into(),
-        ..key(1)
-    };
-    let others = [
-        spec(
-            PinnedOciSource {
-                repository: "registry.example/other".into(),
-                ..source.clone()
-            },
-            vec![key(1)],
-        ),
-        spec(
-            PinnedOciSource {
-                digest: NEXT,
-                ..source.clone()
-            },
-            vec![key(1)],
-        ),
-        spec(
-            PinnedOciSource {
-                pull_secret: Some("regcred".into()),
-                ..source.clone()
-            },
-            vec![key(1)],
-        ),
-        spec(source.clone(), vec![key(2)]),
-        spec(source.clone(), vec![key(1), key(2)]),
-        spec(source, vec![renamed]),
-    ];
-    let mut names: Vec<_> = others
-        .iter()
-        .map(|spec| verification_name("digits", spec))
-        .collect();
-    names.push(name);
-    let count = names.len();
-    names.sort();
-    names.dedup();
-    assert_eq!(names.len(), count, "{names:?}");
-    assert!(
-        verification_name(&"d".repeat(52), &base).len() <= 63,
-        "it is also a label's value"
-    );
 }
 
 /// The same steps again change nothing: what was planned is what is there.

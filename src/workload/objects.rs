@@ -13,20 +13,20 @@ use k8s_openapi::{
             ServiceAccount, ServicePort, ServiceSpec, SleepAction, TCPSocketAction, Volume, VolumeMount,
         },
     },
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, OwnerReference},
+        util::intstr::IntOrString,
+    },
 };
-use kube::{ResourceExt as _, core::ObjectMeta};
+use kube::{Resource as _, ResourceExt as _, core::ObjectMeta};
 
 use crate::api::{
     MODEL_LABEL,
     v1alpha1::{ModelDeployment, Protocol, Server},
 };
 
-use super::{
-    super::Settings,
-    plan::{CREDENTIALS_VOLUME, FETCH_CONTAINER, Workload, child_meta},
-    serving::RunningModel,
-};
+use super::{CREDENTIALS_VOLUME, FETCH_CONTAINER, PodSettings, RunningModel, Workload};
 
 /// Where the server finds the model when the specification does not say.
 const DEFAULT_MOUNT_PATH: &str = "/mnt/models";
@@ -44,10 +44,10 @@ const DRAIN_SECONDS: i64 = 5;
 const VOLUME_SLACK: u64 = 16 << 20;
 
 /// The objects for this model, running this content.
-pub(super) fn workload(
+pub fn workload(
     model: &ModelDeployment,
     runs: &RunningModel,
-    settings: &Settings,
+    settings: &PodSettings,
     replicas: Option<i32>,
 ) -> Workload {
     let meta = child_meta(model);
@@ -105,7 +105,8 @@ pub(super) fn workload(
     }
 }
 
-fn pod(model: &ModelDeployment, runs: &RunningModel, settings: &Settings) -> PodSpec {
+/// The pod of this model, serving this content in this way.
+pub fn pod(model: &ModelDeployment, runs: &RunningModel, settings: &PodSettings) -> PodSpec {
     let secret = runs.pull_secret.as_ref();
     PodSpec {
         service_account_name: Some(model.name_any()),
@@ -141,7 +142,7 @@ fn pod(model: &ModelDeployment, runs: &RunningModel, settings: &Settings) -> Pod
 }
 
 /// The container that fetches the pinned content. All it may trust is in its arguments.
-fn fetch(runs: &RunningModel, settings: &Settings) -> Container {
+fn fetch(runs: &RunningModel, settings: &PodSettings) -> Container {
     let mut args = vec![
         "fetch".to_owned(),
         "--reference".into(),
@@ -151,7 +152,7 @@ fn fetch(runs: &RunningModel, settings: &Settings) -> Container {
         "--max-bytes".into(),
         runs.size.to_string(),
     ];
-    args.extend(settings.hosts.arguments());
+    args.extend(settings.host_arguments.iter().cloned());
     let mut mounts = vec![mount(MODEL_VOLUME, FETCH_DIR, false)];
     if runs.pull_secret.is_some() {
         args.extend([
@@ -303,4 +304,33 @@ fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
         .iter()
         .map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned())))
         .collect()
+}
+
+/// Name, namespace, labels and owner of what is made for a model.
+pub fn child_meta(model: &ModelDeployment) -> ObjectMeta {
+    let name = model.name_any();
+    let labels = [
+        ("app.kubernetes.io/name", name.as_str()),
+        ("app.kubernetes.io/managed-by", "probity"),
+        (MODEL_LABEL, name.as_str()),
+    ];
+    ObjectMeta {
+        name: Some(name.clone()),
+        namespace: model.namespace(),
+        labels: Some(
+            labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        ),
+        // Not `blockOwnerDeletion`: clusters that enforce it would want rights over finalizers, which we do not need.
+        owner_references: Some(vec![OwnerReference {
+            api_version: ModelDeployment::api_version(&()).into_owned(),
+            kind: ModelDeployment::kind(&()).into_owned(),
+            name,
+            uid: model.uid().unwrap_or_default(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        }]),
+        ..ObjectMeta::default()
+    }
 }

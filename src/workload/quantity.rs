@@ -4,7 +4,7 @@
 /// A quantity in billionths, so that every suffix there is stays exact. What is larger than that holds is the largest.
 ///
 /// Nothing for what is not a quantity, a negative one included: nothing can be asked for or limited by that.
-pub(super) fn billionths(text: &str) -> Option<i128> {
+pub fn billionths(text: &str) -> Option<i128> {
     const ONE: i128 = 1_000_000_000;
     let number = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

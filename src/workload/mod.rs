@@ -1,0 +1,44 @@
+//! What runs a model: the objects that make it serve, built from the model and its pinned content, and recognised again.
+//! Pure: it builds and compares; whether something may run is for [`crate::policy`].
+
+mod objects;
+mod quantity;
+#[cfg(test)]
+pub(crate) mod samples;
+mod shape;
+mod template;
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Service, ServiceAccount},
+};
+
+pub use objects::{child_meta, pod, workload};
+pub use quantity::billionths;
+pub use shape::differences;
+pub use template::{RunningModel, running_model};
+
+/// The init container that fetches the model. The name means nothing to anybody but this operator's own templates.
+pub const FETCH_CONTAINER: &str = "probity-fetch";
+/// The volume with the pull secret, mounted into the fetch container only.
+pub const CREDENTIALS_VOLUME: &str = "probity-credentials";
+
+/// What every pod of a model is built with, whichever model it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodSettings {
+    /// The operator's own image by digest: the init container that fetches runs from it.
+    pub fetch_image: String,
+    /// Which hosts `probity fetch` may ask, as arguments to it.
+    pub host_arguments: Vec<String>,
+}
+
+/// Everything that makes a model serve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// Its identity.
+    pub service_account: ServiceAccount,
+    /// How it is reached.
+    pub service: Service,
+    /// What runs.
+    pub deployment: Deployment,
+}

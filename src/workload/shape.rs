@@ -1,0 +1,333 @@
+//! Is this pod the planned one? Every planned field must be there as planned, and nothing else but what an API server fills in.
+//! Pure; what is not in the table below is a difference, so a field that Kubernetes gains tomorrow is refused and not missed.
+
+use k8s_openapi::api::core::v1::PodSpec;
+use serde_json::{Map, Value, json};
+
+use super::quantity::billionths;
+
+/// At most this many differences are told: the first ones say what to look at.
+const MAX_DIFFERENCES: usize = 5;
+
+/// How the pod differs from the plan, as `spec.containers[server].image: …`; nothing when it is the planned one.
+pub fn differences(planned: &PodSpec, pod: &PodSpec) -> Vec<String> {
+    let (planned, pod) = (serde_json::to_value(planned), serde_json::to_value(pod));
+    let (Ok(planned), Ok(pod)) = (planned, pod) else {
+        return vec!["spec: cannot be read".into()];
+    };
+    let mut found = Vec::new();
+    compare("spec", "spec", &planned, &pod, &mut found);
+    found.truncate(MAX_DIFFERENCES);
+    found
+}
+
+/// What may be there without having been planned.
+enum Filled {
+    /// Whatever its value: it says where and how urgently a pod runs, not what.
+    Any,
+    /// Only as the API server fills it in.
+    With(Value),
+}
+
+/// What the API server and its admission plugins fill in, by field, with names of containers and numbers left out.
+fn filled(field: &str) -> Option<Filled> {
+    let value = match field {
+        // Where it runs, and before whom: the scheduler's, DefaultTolerationSeconds' and Priority's.
+        "spec.nodeName"
+        | "spec.nodeSelector"
+        | "spec.affinity"
+        | "spec.topologySpreadConstraints"
+        | "spec.tolerations"
+        | "spec.priority"
+        | "spec.priorityClassName"
+        | "spec.preemptionPolicy"
+        | "spec.schedulerName"
+        | "spec.schedulingGates" => return Some(Filled::Any),
+        "spec.restartPolicy" => json!("Always"),
+        "spec.dnsPolicy" => json!("ClusterFirst"),
+        "spec.terminationGracePeriodSeconds" => json!(30),
+        "spec.hostNetwork" | "spec.hostPID" | "spec.hostIPC" | "spec.shareProcessNamespace" => json!(false),
+        "spec.volumes[].secret.defaultMode" => json!(0o644),
+        "spec.volumes[].secret.optional" => json!(false),
+        "spec.volumes[].emptyDir.medium" => json!(""),
+        _ => {
+            let container = field
+                .strip_prefix("spec.containers[].")
+                .or_else(|| field.strip_prefix("spec.initContainers[]."))?;
+            match container {
+                "imagePullPolicy" => json!("IfNotPresent"),
+                "terminationMessagePath" => json!("/dev/termination-log"),
+                "terminationMessagePolicy" => json!("File"),
+                "resources" => json!({}),
+                // Limits without requests: the API server asks for as much as is allowed. LimitRanger fills in the rest.
+                "resources.requests"
+                | "resources.requests.cpu"
+                | "resources.requests.memory"
+                | "resources.requests.ephemeral-storage"
+                | "resources.limits.cpu"
+                | "resources.limits.memory"
+                | "resources.limits.ephemeral-storage" => return Some(Filled::Any),
+                "volumeMounts[].readOnly" => json!(false),
+                "volumeMounts[].recursiveReadOnly" => json!("Disabled"),
+                "ports[].protocol" => json!("TCP"),
+                "readinessProbe.successThreshold" => json!(1),
+                "readinessProbe.httpGet.scheme" => json!("HTTP"),
+                _ => return None,
+            }
+        }
+    };
+    Some(Filled::With(value))
+}
+
+/// `at` names the place for people, `field` for the table.
+fn compare(at: &str, field: &str, planned: &Value, pod: &Value, found: &mut Vec<String>) {
+    match (planned, pod) {
+        (Value::Object(planned), Value::Object(pod)) => compare_fields(at, field, planned, pod, found),
+        (Value::Array(planned), Value::Array(pod)) => {
+            if planned.len() != pod.len() {
+                found.push(count(at, planned, pod));
+                return;
+            }
+            for (number, (planned, pod)) in planned.iter().zip(pod).enumerate() {
+                let name = name(planned).map_or_else(|| number.to_string(), ToOwned::to_owned);
+                compare(
+                    &format!("{at}[{name}]"),
+                    &format!("{field}[]"),
+                    planned,
+                    pod,
+                    found,
+                );
+            }
+        }
+        _ if planned == pod || (is_quantity(field) && same_amount(planned, pod)) => {}
+        _ => found.push(format!("{at}: is {}, planned {}", shown(pod), shown(planned))),
+    }
+}
+
+fn compare_fields(
+    at: &str,
+    field: &str,
+    planned: &Map<String, Value>,
+    pod: &Map<String, Value>,
+    found: &mut Vec<String>,
+) {
+    for (key, wanted) in planned {
+        let at = format!("{at}.{key}");
+        match pod.get(key) {
+            Some(value) => compare(&at, &format!("{field}.{key}"), wanted, value, found),
+            // An empty list or object may be left out by whoever wrote it last.
+            None if is_empty(wanted) => {}
+            None => found.push(format!("{at}: is missing, planned {}", shown(wanted))),
+        }
+    }
+    for (key, value) in pod.iter().filter(|(key, _)| !planned.contains_key(*key)) {
+        let allowed = match filled(&format!("{field}.{key}")) {
+            Some(Filled::Any) => true,
+            Some(Filled::With(usual)) => *value == usual,
+            // The old name of the account, kept in step by the API server.
+            None if field == "spec" && key == "serviceAccount" => {
+                Some(value) == planned.get("serviceAccountName")
+            }
+            None => is_empty(value),
+        };
+        if !allowed {
+            found.push(format!("{at}.{key}: is {}, and is not in the plan", shown(value)));
+        }
+    }
+}
+
+/// Amounts, which the API server may write in another way: `1000m` is `1`.
+fn is_quantity(field: &str) -> bool {
+    field == "spec.volumes[].emptyDir.sizeLimit"
+        || field.rsplit_once('.').is_some_and(|(parent, _)| {
+            parent.ends_with("[].resources.limits") || parent.ends_with("[].resources.requests")
+        })
+}
+
+fn same_amount(planned: &Value, pod: &Value) -> bool {
+    let amount = |value: &Value| value.as_str().and_then(billionths);
+    amount(planned).is_some_and(|wanted| amount(pod) == Some(wanted))
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+fn name(item: &Value) -> Option<&str> {
+    item.get("name").and_then(Value::as_str)
+}
+
+/// Which items are too many or missing, by their names where they have some.
+fn count(at: &str, planned: &[Value], pod: &[Value]) -> String {
+    let names = |items: &[Value]| {
+        items
+            .iter()
+            .filter_map(name)
+            .map(ToOwned::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (wanted, there) = (names(planned), names(pod));
+    let beyond = |some: &[String], others: &[String]| {
+        let rest: Vec<_> = some
+            .iter()
+            .filter(|name| !others.contains(name))
+            .cloned()
+            .collect();
+        (!rest.is_empty()).then(|| bounded(rest.join(", ")))
+    };
+    match (beyond(&there, &wanted), beyond(&wanted, &there)) {
+        (Some(extra), _) => format!("{at}: {extra} is not in the plan"),
+        (None, Some(missing)) => format!("{at}: {missing} is missing"),
+        (None, None) => format!("{at}: has {} items, planned {}", pod.len(), planned.len()),
+    }
+}
+
+/// A value for a sentence; what a tenant writes must not make it long.
+fn shown(value: &Value) -> String {
+    bounded(value.to_string())
+}
+
+fn bounded(mut text: String) -> String {
+    const MOST: usize = 96;
+    if let Some((end, _)) = text.char_indices().nth(MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::samples;
+    use test_case::test_case;
+
+    /// The planned pod as an API server has it, with the value at `pointer` replaced or added.
+    fn with(pointer: &str, value: Value) -> Vec<String> {
+        let planned = samples::pod();
+        let mut pod = serde_json::to_value(samples::as_stored(&planned)).unwrap();
+        if !pointer.is_empty() {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            match pod.pointer_mut(parent).unwrap() {
+                Value::Object(fields) => {
+                    fields.insert(key.into(), value);
+                }
+                Value::Array(items) => items.push(value),
+                other => panic!("{other} has no fields"),
+            }
+        }
+        differences(&planned, &serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn the_planned_pod_is_the_planned_pod() {
+        assert_eq!(
+            differences(&samples::pod(), &samples::pod()),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn what_the_api_server_fills_in_is_no_difference() {
+        assert_eq!(with("", Value::Null), Vec::<String>::new());
+    }
+
+    #[test_case("/nodeName", json!("node-7"); "already on a node")]
+    #[test_case("/tolerations", json!([{"key": "gpu", "operator": "Exists"}]); "a toleration more")]
+    #[test_case("/affinity", json!({"nodeAffinity": {}}); "an affinity")]
+    #[test_case("/priorityClassName", json!("high"); "a priority")]
+    fn where_a_pod_runs_is_not_our_question(pointer: &str, value: Value) {
+        assert_eq!(with(pointer, value), Vec::<String>::new());
+    }
+
+    #[test_case("/hostNetwork", json!(true), "spec.hostNetwork"; "host network")]
+    #[test_case("/hostPID", json!(true), "spec.hostPID"; "host processes")]
+    #[test_case("/shareProcessNamespace", json!(true), "spec.shareProcessNamespace"; "shared processes")]
+    #[test_case("/serviceAccountName", json!("cluster-admin"), "spec.serviceAccountName"; "another account")]
+    #[test_case("/serviceAccount", json!("cluster-admin"), "spec.serviceAccount"; "another account by its old name")]
+    #[test_case("/automountServiceAccountToken", json!(true), "spec.automountServiceAccountToken"; "a token")]
+    #[test_case("/runtimeClassName", json!("fast"), "spec.runtimeClassName"; "another runtime")]
+    #[test_case("/restartPolicy", json!("Never"), "spec.restartPolicy"; "another restart policy")]
+    #[test_case("/dnsPolicy", json!("None"), "spec.dnsPolicy"; "another resolver")]
+    #[test_case("/hostAliases", json!([{"ip": "10.0.0.1", "hostnames": ["registry.example"]}]), "spec.hostAliases"; "another address for the registry")]
+    #[test_case("/ephemeralContainers", json!([{"name": "debug", "image": "x"}]), "spec.ephemeralContainers"; "an ephemeral container")]
+    #[test_case("/containers/-", json!({"name": "side", "image": "x"}), "spec.containers: side is not in the plan"; "a second container")]
+    #[test_case("/initContainers/-", json!({"name": "after", "image": "x"}), "spec.initContainers: after is not in the plan"; "a second init container")]
+    #[test_case("/volumes/-", json!({"name": "host", "hostPath": {"path": "/"}}), "spec.volumes: host is not in the plan"; "a host path")]
+    #[test_case("/containers/0/image", json!("registry.example/other@sha256:00"), "spec.containers[server].image"; "another image")]
+    #[test_case("/containers/0/command", json!(["sh"]), "spec.containers[server].command"; "another command")]
+    #[test_case("/containers/0/args", json!(["--evil"]), "spec.containers[server].args"; "other arguments")]
+    #[test_case("/containers/0/env/-", json!({"name": "LD_PRELOAD", "value": "x"}), "spec.containers[server].env: LD_PRELOAD is not in the plan"; "a variable more")]
+    #[test_case("/containers/0/envFrom", json!([{"secretRef": {"name": "x"}}]), "spec.containers[server].envFrom"; "variables from a secret")]
+    #[test_case("/containers/0/volumeMounts/0/readOnly", json!(false), "spec.containers[server].volumeMounts[probity-model].readOnly"; "the model writable")]
+    #[test_case("/containers/0/volumeMounts/0/mountPath", json!("/elsewhere"), "volumeMounts[probity-model].mountPath"; "the model elsewhere")]
+    #[test_case("/containers/0/volumeMounts/0/subPath", json!("x"), "volumeMounts[probity-model].subPath"; "a part of the model")]
+    #[test_case("/containers/0/volumeMounts/1/mountPropagation", json!("Bidirectional"), "volumeMounts[probity-tmp].mountPropagation"; "mounts that reach the host")]
+    #[test_case("/containers/0/lifecycle/postStart", json!({"exec": {"command": ["sh"]}}), "lifecycle.postStart"; "a hook")]
+    #[test_case("/containers/0/livenessProbe", json!({"exec": {"command": ["sh"]}}), "livenessProbe"; "a probe that runs a command")]
+    #[test_case("/containers/0/securityContext/privileged", json!(true), "securityContext.privileged"; "privileged")]
+    #[test_case("/containers/0/securityContext/capabilities", json!({"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "capabilities.add"; "a capability")]
+    #[test_case("/securityContext/runAsUser", json!(0), "spec.securityContext.runAsUser"; "root")]
+    #[test_case("/securityContext/sysctls", json!([{"name": "a", "value": "b"}]), "spec.securityContext.sysctls"; "sysctls")]
+    #[test_case("/initContainers/0/image", json!("registry.example/noop@sha256:00"), "spec.initContainers[probity-fetch].image"; "a fetch that is somebody else's")]
+    #[test_case("/initContainers/0/args", json!(["fetch"]), "spec.initContainers[probity-fetch].args"; "a fetch with other arguments")]
+    #[test_case("/initContainers/0/command", json!(["true"]), "spec.initContainers[probity-fetch].command"; "a fetch that does nothing")]
+    #[test_case("/initContainers/0/restartPolicy", json!("Always"), "spec.initContainers[probity-fetch].restartPolicy"; "a fetch that is a sidecar: the server would not wait for it")]
+    #[test_case("/initContainers/0/volumeDevices", json!([{"name": "a", "devicePath": "/dev/a"}]), "volumeDevices"; "a device")]
+    #[test_case("/volumes/0/emptyDir/medium", json!("Memory"), "volumes[probity-model].emptyDir.medium"; "the model in memory")]
+    #[test_case("/volumes/0/hostPath", json!({"path": "/"}), "volumes[probity-model].hostPath"; "the model's volume is the host's")]
+    fn a_difference_is_named(pointer: &str, value: Value, field: &str) {
+        let found = with(pointer, value);
+        assert!(found.iter().any(|one| one.contains(field)), "{found:?}");
+    }
+
+    #[test_case("/containers/0/resources", json!({"limits": {"memory": "1073741824"}, "requests": {"memory": "1Gi"}}), true; "the same amount, written in another way")]
+    #[test_case("/containers/0/resources", json!({"limits": {"memory": "2Gi"}}), false; "another amount")]
+    #[test_case("/containers/0/resources", json!({"limits": {"memory": "1Gi", "nvidia.com/gpu": "1"}}), false; "a device")]
+    fn amounts_are_compared_as_amounts(pointer: &str, value: Value, same: bool) {
+        assert_eq!(with(pointer, value).is_empty(), same);
+    }
+
+    #[test]
+    fn what_is_missing_is_a_difference() {
+        let mut pod = samples::as_stored(&samples::pod());
+        pod.init_containers = None;
+        assert!(differences(&samples::pod(), &pod)[0].starts_with("spec.initContainers: is missing"));
+    }
+
+    #[test]
+    fn containers_in_another_order_are_another_pod() {
+        let mut planned = samples::pod();
+        planned.containers.push(k8s_openapi::api::core::v1::Container {
+            name: "second".into(),
+            ..Default::default()
+        });
+        let mut pod = planned.clone();
+        pod.containers.reverse();
+        assert!(!differences(&planned, &pod).is_empty());
+    }
+
+    #[test]
+    fn a_long_value_and_many_differences_stay_short() {
+        let mut pod = samples::pod();
+        for container in &mut pod.containers {
+            container.image = Some("x".repeat(10_000));
+        }
+        for _ in 0..100 {
+            pod.containers[0].env.get_or_insert_default().clear();
+        }
+        pod.host_network = Some(true);
+        pod.host_pid = Some(true);
+        pod.host_ipc = Some(true);
+        pod.runtime_class_name = Some("x".into());
+        pod.subdomain = Some("x".into());
+        let found = differences(&samples::pod(), &pod);
+        assert_eq!(found.len(), MAX_DIFFERENCES);
+        assert!(found.iter().all(|one| one.len() < 512), "{found:?}");
+    }
+}
