@@ -267,6 +267,9 @@ fn unreadable(invalid: &InvalidObject) -> Rules {
         threshold: 1,
         repositories: None,
         revoked: BTreeMap::new(),
+        unmanaged_pods: crate::api::v1alpha1::UnmanagedPods::Deny,
+        exempt: Vec::new(),
+        grace_period: crate::policy::DEFAULT_GRACE_PERIOD,
         problems: vec![Problem::new(Reason::PolicyInvalid, "spec", message)],
     }
 }

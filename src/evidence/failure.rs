@@ -77,6 +77,15 @@ reasons! {
     /// The policy itself cannot be applied; its status says why.
     PolicyInvalid: Policy,
 
+    /// No model answers for the pod, and policy wants one.
+    UnmanagedPod: Policy,
+    /// The pod says it belongs to a model or a controller that did not make it.
+    ForgedOwner: Policy,
+    /// The pod of a model differs from the planned one; the message names the fields.
+    PodNotAsPlanned: Policy,
+    /// A change to a running pod that would replace what was judged.
+    PodChanged: Policy,
+
     /// A file differs from what was signed, or bytes differ from their digest.
     DigestMismatch: Integrity,
     /// The signature does not verify under the key it names.
@@ -139,6 +148,8 @@ reasons! {
     CredentialsMissing: Transient,
     /// The registry, token realm or redirect target is not on the operator's allow-list.
     HostNotAllowed: Policy,
+    /// The operator has not read yet what the answer rests on. Whoever asked tries again.
+    NotReadYet: Transient,
     /// The check needs a registry and `--offline` forbids asking one.
     Offline: Transient,
     /// Reading or writing a file failed.

@@ -28,6 +28,8 @@ pub enum Verdict {
 pub enum Effect {
     /// The model does not serve.
     Enforce,
+    /// It is told, and nothing is held up.
+    Warn,
 }
 
 /// Which rule a finding is about. The string is API, written as the path of the field in the policy.
@@ -46,6 +48,15 @@ pub enum RuleId {
     /// `model.revoked`.
     #[serde(rename = "model.revoked")]
     ModelRevoked,
+    /// `unmanagedPods` and `exempt`: a model answers for the pod, or it is exempt.
+    #[serde(rename = "pods.managed")]
+    PodManaged,
+    /// The pod of a model is exactly the planned one.
+    #[serde(rename = "pods.plan")]
+    PodPlan,
+    /// What was judged about a pod stays as it was.
+    #[serde(rename = "pods.change")]
+    PodChange,
 }
 
 impl RuleId {
@@ -56,6 +67,9 @@ impl RuleId {
             Self::ModelSignature => "model.signature",
             Self::ModelRepositories => "model.repositories",
             Self::ModelRevoked => "model.revoked",
+            Self::PodManaged => "pods.managed",
+            Self::PodPlan => "pods.plan",
+            Self::PodChange => "pods.change",
         }
     }
 }

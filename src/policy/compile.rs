@@ -3,13 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
+
 use super::{
     NamespaceSelector, Problem, Rules, SignerRule, checks::repositories::Repositories, trust::TrustRoots,
 };
 use crate::{
-    api::v1alpha1::{ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, SignerDefinition},
+    api::v1alpha1::{ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, SignerDefinition, UnmanagedPods},
     evidence::{Effect, Reason},
 };
+
+/// How long what serves is replaced after it turned bad, when the policy does not say.
+pub const DEFAULT_GRACE_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Compiles a policy against the trust roots there are.
 ///
@@ -44,6 +49,9 @@ pub fn compile(policy: &ClusterDeploymentPolicy, trust: &TrustRoots) -> Rules {
         threshold,
         repositories,
         revoked,
+        unmanaged_pods: UnmanagedPods::Deny,
+        exempt: Vec::new(),
+        grace_period: DEFAULT_GRACE_PERIOD,
         problems,
     }
 }

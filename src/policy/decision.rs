@@ -55,7 +55,7 @@ impl Decision {
         &self.findings[..self.findings.len().min(MAX_FINDINGS)]
     }
 
-    fn of(mut findings: Vec<Finding>, signers: Vec<ServingSigner>) -> Self {
+    pub(super) fn of(mut findings: Vec<Finding>, signers: Vec<ServingSigner>) -> Self {
         findings.sort_by(|a, b| {
             b.verdict
                 .cmp(&a.verdict)
@@ -75,6 +75,7 @@ impl Decision {
 fn counted(finding: &Finding) -> Verdict {
     match finding.effect {
         Effect::Enforce => finding.verdict,
+        Effect::Warn => Verdict::Pass,
     }
 }
 
@@ -104,7 +105,7 @@ pub fn evaluate(facts: &Facts, world: &World, _now: Timestamp) -> Decision {
         Vec::new()
     };
     if rules.is_empty() {
-        return Decision::of(vec![no_policy(facts)], Vec::new());
+        return Decision::of(vec![no_policy(&facts.namespace, facts.governed)], Vec::new());
     }
     let mut findings: Vec<Finding> = rules.iter().flat_map(|rules| judge(facts, rules)).collect();
     findings.extend(too_many_keys(&rules));
@@ -131,9 +132,8 @@ fn judge(facts: &Facts, rules: &Rules) -> Vec<Finding> {
     .collect()
 }
 
-fn no_policy(facts: &Facts) -> Finding {
-    let namespace = &facts.namespace;
-    let message = if facts.governed {
+pub(super) fn no_policy(namespace: &str, governed: bool) -> Finding {
+    let message = if governed {
         format!(
             "no policy selects the namespace {namespace}: apply a ClusterDeploymentPolicy whose spec.namespaceSelector matches its labels"
         )

@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod checks;
+pub mod pods;
 pub mod trust;
 
 mod compile;
@@ -27,12 +28,12 @@ mod properties;
 mod samples;
 
 pub use accept::accept;
-pub use compile::compile;
+pub use compile::{DEFAULT_GRACE_PERIOD, compile};
 pub use decision::{Decision, MAX_FINDINGS, evaluate, severity};
 pub use facts::{Evidence, Facts, Verification};
 pub use request::{Request, source_hash};
 pub use requirements::{MAX_KEYS, required_keys};
-pub use rules::{Problem, Rules, SignerRule};
+pub use rules::{Exemption, Problem, Rules, SignerRule};
 pub use select::{NamespaceSelector, selecting};
 pub use verdicts::{evidence, verification, verification_name};
 pub use world::World;

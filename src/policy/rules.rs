@@ -1,11 +1,16 @@
 //! A policy ready to be applied: names resolved to keys, globs and selectors compiled, problems kept.
 //! Plain data; made by `compile` only.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use jiff::SignedDuration;
 
 use super::{checks::repositories::Repositories, select::NamespaceSelector};
 use crate::{
-    api::v1alpha1::TrustedKey,
+    api::v1alpha1::{TrustedKey, UnmanagedPods},
     evidence::{Digest, Effect, Failure, Reason},
 };
 
@@ -57,6 +62,15 @@ impl SignerRule {
     }
 }
 
+/// Pods that need no model: just these images, from just this maker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exemption {
+    /// Every image of the pod must be one of these.
+    pub image_digests: BTreeSet<Digest>,
+    /// Who makes the pod, as the API server authenticates it.
+    pub requester: String,
+}
+
 /// A policy ready to be applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
@@ -78,6 +92,12 @@ pub struct Rules {
     pub repositories: Option<Repositories>,
     /// Digests that must never serve, and why.
     pub revoked: BTreeMap<Digest, String>,
+    /// What becomes of pods that no model answers for.
+    pub unmanaged_pods: UnmanagedPods,
+    /// Pods that need no model.
+    pub exempt: Vec<Exemption>,
+    /// For how long pods of what serves are replaced after it turned bad.
+    pub grace_period: SignedDuration,
     /// What keeps the policy as a whole from being applied. While there is one, the policy denies wherever it selects.
     pub problems: Vec<Problem>,
 }

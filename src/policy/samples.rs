@@ -53,6 +53,9 @@ pub(super) fn rules(signers: Vec<SignerRule>) -> Rules {
         threshold: 1,
         repositories: None,
         revoked: BTreeMap::new(),
+        unmanaged_pods: crate::api::v1alpha1::UnmanagedPods::Deny,
+        exempt: Vec::new(),
+        grace_period: crate::policy::DEFAULT_GRACE_PERIOD,
         problems: Vec::new(),
     }
 }

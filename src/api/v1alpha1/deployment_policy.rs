@@ -94,6 +94,17 @@ pub struct ModelRequirements {
     pub revoked: Option<Vec<Revocation>>,
 }
 
+/// What becomes of pods that no `ModelDeployment` answers for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnmanagedPods {
+    /// They are refused.
+    Deny,
+    /// They run, and whoever makes them is told.
+    Warn,
+    /// They run.
+    Allow,
+}
+
 /// A digest that must never serve.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

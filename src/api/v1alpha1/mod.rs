@@ -12,10 +12,10 @@ pub use artifact_verification::{
 };
 pub use deployment_policy::{
     ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, KeySigner, ModelRequirements, PolicyStatus,
-    Revocation, SignerDefinition,
+    Revocation, SignerDefinition, UnmanagedPods,
 };
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,
-    OciSource, Protocol, ResolvedSource, Server, ServingModel, ServingSigner, UpdateMode,
+    OciSource, Protocol, ResolvedSource, Server, ServingModel, ServingSigner, ServingTemplate, UpdateMode,
 };
 pub use trust_root::{PublicKey, TrustRoot, TrustRootSpec, TrustRootStatus};

@@ -243,6 +243,28 @@ pub struct ServingModel {
     /// The `ArtifactVerification` that shows it.
     #[schemars(length(max = 253))]
     pub verification: String,
+    /// How it serves: what its pods were built from when they began to. A later specification may differ and not serve yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<ServingTemplate>,
+    /// Since when policy no longer admits what serves; absent while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unproven_since: Option<Time>,
+}
+
+/// What the pods that serve were built from, besides the content.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServingTemplate {
+    /// The server; how many there are is not part of it.
+    pub server: Server,
+    /// Where it finds the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub mount_path: Option<String>,
+    /// The pull secret that fetches the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub pull_secret: Option<String>,
 }
 
 /// Who signed a model that serves.

@@ -8,10 +8,14 @@ use kube::ResourceExt as _;
 use crate::{
     api::{
         MODEL_LABEL,
-        v1alpha1::{CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, ServingSigner},
+        v1alpha1::{
+            CandidateModel, ModelDeployment, ModelDeploymentStatus, Server, ServingModel, ServingSigner,
+            ServingTemplate,
+        },
     },
     evidence::{Digest, Reference, Verdict},
     policy::{Evidence, Request, Verification},
+    workload::RunningModel,
 };
 
 use super::{
@@ -94,13 +98,53 @@ pub fn status(
 }
 
 /// What serves: the digest whose rollout completed last. Whether its pods are available just now is another condition.
+/// What serves, and since when policy does not admit it any more.
 fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timestamp) -> Option<ServingModel> {
     let old = model.status.as_ref().and_then(|status| status.serving.as_ref());
     // Without a Deployment of ours nothing serves, whatever the status remembers.
     let running = outcome.rollout.template.as_ref()?;
-    if !outcome.rollout.complete {
-        return old.cloned();
-    }
+    let serving = if outcome.rollout.complete {
+        rolled_out_now(model, plan, running, old, now)
+    } else {
+        old.cloned()?
+    };
+    let verdict = plan
+        .requested
+        .iter()
+        .chain(&plan.serving)
+        .find(|judged| judged.subject == serving.digest)
+        .map(|judged| judged.decision.verdict);
+    let unproven_since = match verdict {
+        Some(Verdict::Pass) => None,
+        Some(Verdict::Fail | Verdict::Unknown) => serving.unproven_since.clone().or(Some(Time(now))),
+        Some(Verdict::Wait) | None => serving.unproven_since.clone(),
+    };
+    Some(ServingModel {
+        unproven_since,
+        ..serving
+    })
+}
+
+/// What serves when a rollout is complete.
+fn rolled_out_now(
+    model: &ModelDeployment,
+    plan: &Plan,
+    running: &RunningModel,
+    old: Option<&ServingModel>,
+    now: Timestamp,
+) -> ServingModel {
+    // A rollout completes to what was planned; without a plan the template is still that of before.
+    let template = match &plan.desired.workload {
+        Some(_) => Some(ServingTemplate {
+            server: Server {
+                replicas: None,
+                ..model.spec.server.clone()
+            },
+            mount_path: model.spec.model.mount_path.clone(),
+            pull_secret: running.pull_secret.clone(),
+        }),
+        None => old.and_then(|old| old.template.clone()),
+    };
     let old = old.filter(|old| old.digest == running.digest);
     // What was asked for says more than the pinned reference in the template: it has the tag.
     let asked = match &plan.request {
@@ -122,6 +166,8 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
         signers: old.map_or(Vec::new(), |old| old.signers.clone()),
         signed_by: old.map_or(String::new(), |old| old.signed_by.clone()),
         verification: old.map_or(String::new(), |old| old.verification.clone()),
+        template,
+        unproven_since: old.and_then(|old| old.unproven_since.clone()),
     };
     let judged = plan
         .requested
@@ -130,16 +176,26 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
         .find(|judged| judged.subject == running.digest);
     let Some((judged, Evidence::Known(found))) = judged.map(|judged| (judged, &judged.evidence)) else {
         // It serves, and what was found when it was admitted cannot be looked up just now: keep what is remembered.
-        return Some(base);
+        return base;
     };
-    Some(ServingModel {
-        size: i64::try_from(found.size).unwrap_or(i64::MAX),
-        files: i32::try_from(found.files).unwrap_or(i32::MAX),
+    // What was refused since then was not counted again, and it is still what serves.
+    let counted = found.failure.is_none();
+    ServingModel {
+        size: if counted {
+            i64::try_from(found.size).unwrap_or(i64::MAX)
+        } else {
+            base.size
+        },
+        files: if counted {
+            i32::try_from(found.files).unwrap_or(i32::MAX)
+        } else {
+            base.files
+        },
         signers: judged.decision.signers.clone(),
         signed_by: names(&judged.decision.signers),
         verification: judged.verification.clone().unwrap_or_default(),
         ..base
-    })
+    }
 }
 
 fn names(signers: &[ServingSigner]) -> String {

@@ -1,0 +1,123 @@
+//! May this pod run? One of a model must be exactly the planned pod, for content that policy admits; any other needs an
+//! exemption. Pure: the pod, its model and the recorded verdicts come in as values, so that every door answers the same.
+
+mod change;
+mod managed;
+#[cfg(test)]
+mod tests;
+mod unmanaged;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+use super::{Decision, Rules, World, decision::no_policy, selecting};
+use crate::{
+    api::{
+        GROUP, MODEL_LABEL,
+        v1alpha1::{ArtifactVerification, ModelDeployment},
+    },
+    evidence::{Effect, Finding, Reason, RuleId, Verdict},
+    workload::PodSettings,
+};
+
+/// A pod that somebody wants to create or to change.
+#[derive(Debug, Clone, Copy)]
+pub struct PodRequest<'a> {
+    /// The namespace the request is for; the pod itself may not say it yet.
+    pub namespace: &'a str,
+    /// The user's name as the API server authenticated it: what a pod says of its maker is not believed.
+    pub requester: &'a str,
+    /// The pod as it would be stored.
+    pub pod: &'a Pod,
+    /// The pod as it is stored, when it is changed.
+    pub old: Option<&'a Pod>,
+}
+
+impl PodRequest<'_> {
+    /// The model the pod says it belongs to, which is only where to look.
+    pub fn model(&self) -> Option<&str> {
+        self.pod.labels().get(MODEL_LABEL).map(String::as_str)
+    }
+}
+
+/// What is recorded about the model that the pod names.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Recorded<'a> {
+    /// The model; none when there is none of that name in the namespace.
+    pub model: Option<&'a ModelDeployment>,
+    /// The verifications it owns.
+    pub verifications: &'a [ArtifactVerification],
+}
+
+/// Judges one pod.
+///
+/// `now` is for what expires. What is not in the world is not admitted: a namespace that the API server calls governed and
+/// the world does not know yet is refused as [`Reason::NotReadYet`], and whoever makes pods tries again.
+pub fn judge(
+    request: &PodRequest<'_>,
+    recorded: Recorded<'_>,
+    world: &World,
+    settings: &PodSettings,
+    now: Timestamp,
+) -> Decision {
+    if let Some(old) = request.old {
+        return Decision::of(change::judge(old, request.pod), Vec::new());
+    }
+    let Some(labels) = world
+        .namespaces
+        .get(request.namespace)
+        .filter(|_| world.governs(request.namespace))
+    else {
+        let message = format!(
+            "this operator has not read yet that the namespace {} is governed: try again",
+            request.namespace
+        );
+        return refused(RuleId::Policy, Reason::NotReadYet, message);
+    };
+    let rules: Vec<&Rules> = selecting(&world.rules, labels).collect();
+    if rules.is_empty() {
+        return Decision::of(vec![no_policy(request.namespace, true)], Vec::new());
+    }
+    match request.model() {
+        Some(name) => managed::judge(name, request, recorded, world, settings, now),
+        None => unmanaged::judge(request, &rules),
+    }
+}
+
+fn refused(rule: RuleId, reason: Reason, message: impl Into<String>) -> Decision {
+    Decision::of(vec![fail(rule, reason, message)], Vec::new())
+}
+
+/// A refusal that no policy can soften: without it, nothing that policies say of pods would hold.
+fn fail(rule: RuleId, reason: Reason, message: impl Into<String>) -> Finding {
+    Finding {
+        rule,
+        policy: None,
+        effect: Effect::Enforce,
+        verdict: Verdict::Fail,
+        reason: Some(reason),
+        message: bounded(message.into()),
+    }
+}
+
+fn pass(rule: RuleId, message: impl Into<String>) -> Finding {
+    Finding {
+        rule,
+        policy: None,
+        effect: Effect::Enforce,
+        verdict: Verdict::Pass,
+        reason: None,
+        message: bounded(message.into()),
+    }
+}
+
+/// What tenants write is quoted, and must not make a sentence long.
+fn bounded(message: String) -> String {
+    crate::evidence::Failure::new(Reason::Internal, message).message
+}
+
+/// Whether a label or annotation is the operator's to write.
+fn is_ours(key: &str) -> bool {
+    key.split_once('/').is_some_and(|(prefix, _)| prefix == GROUP)
+}

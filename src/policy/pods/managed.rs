@@ -1,0 +1,253 @@
+//! May this pod of a model run? It must be made by Kubernetes from the operator's own template, be the planned pod to the
+//! last field, and bring content that policy admits; what serves already is replaced for a while after it turned bad.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+use super::{PodRequest, Recorded, is_ours, pass, refused};
+use crate::{
+    api::{
+        MODEL_LABEL,
+        v1alpha1::{ModelDeployment, ServingModel},
+    },
+    evidence::{Finding, Reason, Reference, RuleId, Verdict},
+    policy::{Decision, Evidence, Facts, Request, World, evaluate, evidence, verification},
+    workload::{PodSettings, RunningModel, differences, pod, running_model},
+};
+
+/// Who makes the pods of a Deployment. No tenant can be this user.
+const MAKER: &str = "system:serviceaccount:kube-system:replicaset-controller";
+
+/// Content that this model may run, and how.
+struct Candidate {
+    /// The model, as the pods that run this content are built from it.
+    model: ModelDeployment,
+    runs: RunningModel,
+    decision: Decision,
+    serves: bool,
+}
+
+/// Judges a pod that names the model `name`.
+pub(super) fn judge(
+    name: &str,
+    request: &PodRequest<'_>,
+    recorded: Recorded<'_>,
+    world: &World,
+    settings: &PodSettings,
+    now: Timestamp,
+) -> Decision {
+    if let Some(forged) = forged(request) {
+        return refused(RuleId::PodManaged, Reason::ForgedOwner, forged);
+    }
+    let Some(model) = recorded.model else {
+        let message = format!(
+            "metadata.labels[{MODEL_LABEL}]: there is no ModelDeployment {name} in {}: apply one, and let it make its pods",
+            request.namespace
+        );
+        return refused(RuleId::PodManaged, Reason::UnmanagedPod, message);
+    };
+    let Some(spec) = &request.pod.spec else {
+        return refused(RuleId::PodPlan, Reason::PodNotAsPlanned, "spec: is missing");
+    };
+    let Some(claimed) = running_model(spec) else {
+        let message = format!(
+            "spec.initContainers: the container that fetches and verifies the model is missing or altered: delete the Deployment {name} or undo the change to it"
+        );
+        return refused(RuleId::PodPlan, Reason::PodNotAsPlanned, message);
+    };
+    let candidates = candidates(model, recorded, world, now);
+    let same: Vec<_> = candidates
+        .iter()
+        .filter(|one| one.runs.reference == claimed.reference)
+        .collect();
+    let mut closest: Option<(&Candidate, Vec<String>)> = None;
+    for candidate in same {
+        let found = compare(candidate, request.pod, settings);
+        if found.is_empty() {
+            return answer(candidate, world, request.namespace, now);
+        }
+        if closest
+            .as_ref()
+            .is_none_or(|(_, least)| found.len() < least.len())
+        {
+            closest = Some((candidate, found));
+        }
+    }
+    match closest {
+        // The content is refused or not known yet, and that says more than how the pod looks.
+        Some((candidate, _)) if !candidate.decision.admits() => candidate.decision.clone(),
+        Some((_, found)) => {
+            let message = format!(
+                "the pod is not as planned: {}; undo the change, or change spec.server of ModelDeployment {name}",
+                found.join("; ")
+            );
+            refused(RuleId::PodPlan, Reason::PodNotAsPlanned, message)
+        }
+        None => {
+            let message = format!(
+                "the pod runs {}, which ModelDeployment {name} neither serves nor asks for: it is replaced by itself once the Deployment is as planned",
+                claimed.reference
+            );
+            refused(RuleId::PodPlan, Reason::PodNotAsPlanned, message)
+        }
+    }
+}
+
+/// Why the pod is not one that Kubernetes made from a template. Labels and owner references are the author's to choose.
+fn forged(request: &PodRequest<'_>) -> Option<String> {
+    if request.requester != MAKER {
+        return Some(format!(
+            "metadata.labels[{MODEL_LABEL}]: {} made this pod, and pods of a model are made by its Deployment: apply a ModelDeployment instead",
+            request.requester
+        ));
+    }
+    let owned = request.pod.owner_references().iter().any(|owner| {
+        owner.controller == Some(true) && owner.api_version == "apps/v1" && owner.kind == "ReplicaSet"
+    });
+    if !owned {
+        return Some("metadata.ownerReferences: no ReplicaSet controls this pod".into());
+    }
+    let labels = request.pod.labels().keys().filter(|key| *key != MODEL_LABEL);
+    let ours = labels
+        .chain(request.pod.annotations().keys())
+        .find(|key| is_ours(key))?;
+    Some(format!("metadata: {ours} belongs to the operator: take it away"))
+}
+
+fn compare(candidate: &Candidate, there: &Pod, settings: &PodSettings) -> Vec<String> {
+    let planned = pod(&candidate.model, &candidate.runs, settings);
+    there
+        .spec
+        .as_ref()
+        .map_or_else(Vec::new, |spec| differences(&planned, spec))
+}
+
+/// What the model asks for, and what it serves: the second as it was when it began to serve, for the specification may have
+/// changed since, and with it what is asked for.
+fn candidates(
+    model: &ModelDeployment,
+    recorded: Recorded<'_>,
+    world: &World,
+    now: Timestamp,
+) -> Vec<Candidate> {
+    let source = model.spec.model.source.oci.as_ref();
+    let asked = source
+        .and_then(|source| Request::of(model).content(source))
+        .map(|runs| (model.clone(), runs, false));
+    let serving = model.status.as_ref().and_then(|status| status.serving.as_ref());
+    let serving = serving
+        .and_then(|serving| as_serving(model, serving))
+        .map(|(model, runs)| (model, runs, true));
+    serving
+        .into_iter()
+        .chain(asked)
+        .map(|(model, runs, serves)| candidate(model, runs, serves, recorded, world, now))
+        .collect()
+}
+
+fn candidate(
+    model: ModelDeployment,
+    mut runs: RunningModel,
+    serves: bool,
+    recorded: Recorded<'_>,
+    world: &World,
+    now: Timestamp,
+) -> Candidate {
+    let wanted = verification(&model, world, &runs);
+    let evidence = evidence(wanted.as_ref(), recorded.verifications, runs.digest);
+    // Of what was refused nobody counted the bytes.
+    if let Evidence::Known(found) = &evidence
+        && found.failure.is_none()
+    {
+        runs.size = found.size;
+    }
+    let namespace = model.namespace().unwrap_or_default();
+    let facts = Facts::about(
+        world,
+        &namespace,
+        runs.reference.clone(),
+        Some(runs.digest),
+        evidence,
+    );
+    let decision = evaluate(&facts, world, now);
+    Candidate {
+        model,
+        runs,
+        decision,
+        serves,
+    }
+}
+
+/// The model as it was when this began to serve, and the content.
+fn as_serving(model: &ModelDeployment, serving: &ServingModel) -> Option<(ModelDeployment, RunningModel)> {
+    let reference: Reference = serving.reference.parse().ok()?;
+    let mut model = model.clone();
+    let mut pull_secret = model
+        .spec
+        .model
+        .source
+        .oci
+        .as_ref()
+        .and_then(|source| source.pull_secret.clone());
+    if let Some(template) = &serving.template {
+        model.spec.server = template.server.clone();
+        model.spec.model.mount_path.clone_from(&template.mount_path);
+        pull_secret.clone_from(&template.pull_secret);
+    }
+    let runs = RunningModel {
+        reference: reference.pinned(serving.digest),
+        digest: serving.digest,
+        size: u64::try_from(serving.size).ok()?,
+        pull_secret,
+    };
+    Some((model, runs))
+}
+
+/// The pod is as planned: now its content decides.
+fn answer(candidate: &Candidate, world: &World, namespace: &str, now: Timestamp) -> Decision {
+    let planned = |message: &str| pass(RuleId::PodPlan, message);
+    let mut findings = candidate.decision.findings.clone();
+    if candidate.decision.admits() {
+        findings.push(planned("the pod is as planned"));
+    } else if let Some(until) = tolerated_until(candidate, world, namespace)
+        && now < until
+    {
+        // What serves is not proven any more. It is alerted about; that nodes come and go must not end it before time.
+        let message = format!(
+            "the pod replaces one of what serves; it is not proven any more ({}), and is replaced until {until}",
+            candidate.decision.message()
+        );
+        let alert = Finding {
+            reason: candidate.decision.reason(),
+            ..planned(&message)
+        };
+        return Decision::of(vec![alert], candidate.decision.signers.clone());
+    }
+    Decision::of(findings, candidate.decision.signers.clone())
+}
+
+/// Until when pods of what serves are replaced although policy no longer admits it; none when they are not.
+fn tolerated_until(candidate: &Candidate, world: &World, namespace: &str) -> Option<Timestamp> {
+    let failing = || {
+        candidate
+            .decision
+            .findings
+            .iter()
+            .filter(|one| one.verdict != Verdict::Pass)
+    };
+    // Content that is known to be bad never starts again.
+    if !candidate.serves || failing().any(|one| one.reason == Some(Reason::Revoked)) {
+        return None;
+    }
+    let serving = candidate.model.status.as_ref()?.serving.as_ref()?;
+    let labels = world.namespaces.get(namespace)?;
+    let grace = super::selecting(&world.rules, labels)
+        .map(|rules| rules.grace_period)
+        .min()?;
+    match &serving.unproven_since {
+        Some(since) => since.0.checked_add(grace).ok(),
+        // It turned bad just now, and the operator has not written since when.
+        None => Some(Timestamp::MAX),
+    }
+}
