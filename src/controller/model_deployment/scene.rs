@@ -18,8 +18,13 @@ use crate::{
     },
     artifact::oci::HostPolicy,
     controller::{Note, Settings, model_deployment::notes},
-    evidence::{Digest, Reference},
-    policy::{World, compile, trust::TrustRoots},
+    evidence::{Digest, Reason, Reference, Verdict},
+    policy::{
+        World, compile,
+        pods::{PodRequest, Recorded, judge},
+        trust::TrustRoots,
+    },
+    workload::{running_model, samples},
 };
 
 /// The content that serves first, in most stories.
@@ -222,10 +227,45 @@ impl Scene {
                     self.model.status.clone(),
                 )
             {
+                self.the_door_agrees(&plan);
                 return plan;
             }
         }
         panic!("it does not settle");
+    }
+
+    /// Admission lets in just what is planned to run, by the same decision. What is revoked or no longer governed goes on
+    /// running and is not started again, and half a rollout waits while it is verified anew.
+    fn the_door_agrees(&self, plan: &Plan) {
+        let Some(workload) = &plan.desired.workload else {
+            return;
+        };
+        let deployment = workload.deployment.spec.clone().unwrap();
+        let template = deployment.template.spec.unwrap();
+        let runs = running_model(&template).unwrap();
+        let pod = samples::created(&self.model, &runs);
+        let pod = Pod {
+            spec: Some(samples::as_stored(&template)),
+            ..pod
+        };
+        let request = PodRequest {
+            namespace: NAMESPACE,
+            requester: samples::REPLICASET_CONTROLLER,
+            pod: &pod,
+            old: None,
+        };
+        let recorded = Recorded {
+            model: Some(&self.model),
+            verifications: &self.snapshot.verifications,
+        };
+        let decision = judge(&request, recorded, &self.world, &self.settings.pods(), self.now());
+        let never_again = [Some(Reason::Revoked), Some(Reason::NotReadYet)].contains(&decision.reason());
+        let not_yet = matches!(decision.verdict, Verdict::Wait | Verdict::Unknown);
+        let stops = deployment.replicas == Some(0);
+        assert!(
+            decision.admits() != (never_again || not_yet || stops),
+            "{decision:#?}"
+        );
     }
 
     pub fn plan(&self) -> Plan {
