@@ -10,8 +10,9 @@ mod unmanaged;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
+use serde_json::Value;
 
-use super::{Decision, Rules, World, decision::no_policy, selecting};
+use super::{Decision, Rules, World, decision::no_policy, selecting, verification};
 use crate::{
     api::{
         GROUP, MODEL_LABEL,
@@ -30,6 +31,8 @@ pub struct PodRequest<'a> {
     pub requester: &'a str,
     /// The pod as it would be stored.
     pub pod: &'a Pod,
+    /// Its `spec` as it was sent, with what this version has no name for.
+    pub spec: &'a Value,
     /// The pod as it is stored, when it is changed.
     pub old: Option<&'a Pod>,
 }
@@ -83,6 +86,14 @@ pub fn judge(
         Some(name) => managed::judge(name, request, recorded, world, settings, now),
         None => unmanaged::judge(request, &rules),
     }
+}
+
+/// The names of the verifications that a pod of this model can rest on.
+pub fn needed(model: &ModelDeployment, world: &World) -> Vec<String> {
+    managed::contents(model)
+        .filter_map(|content| verification(&content.model, world, &content.runs))
+        .map(|verification| verification.name_any())
+        .collect()
 }
 
 fn refused(rule: RuleId, reason: Reason, message: impl Into<String>) -> Decision {

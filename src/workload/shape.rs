@@ -9,14 +9,15 @@ use super::quantity::billionths;
 /// At most this many differences are told: the first ones say what to look at.
 const MAX_DIFFERENCES: usize = 5;
 
-/// How the pod differs from the plan, as `spec.containers[server].image: …`; nothing when it is the planned one.
-pub fn differences(planned: &PodSpec, pod: &PodSpec) -> Vec<String> {
-    let (planned, pod) = (serde_json::to_value(planned), serde_json::to_value(pod));
-    let (Ok(planned), Ok(pod)) = (planned, pod) else {
-        return vec!["spec: cannot be read".into()];
+/// How the pod's `spec` differs from the plan, as `spec.containers[server].image: …`; nothing when it is the planned one.
+///
+/// The pod is taken as it was sent: decoded, it would lose what this version has no name for.
+pub fn differences(planned: &PodSpec, pod: &Value) -> Vec<String> {
+    let Ok(planned) = serde_json::to_value(planned) else {
+        return vec!["spec: cannot be planned".into()];
     };
     let mut found = Vec::new();
-    compare("spec", "spec", &planned, &pod, &mut found);
+    compare("spec", "spec", &planned, pod, &mut found);
     found.truncate(MAX_DIFFERENCES);
     found
 }
@@ -207,6 +208,10 @@ mod tests {
     use crate::workload::samples;
     use test_case::test_case;
 
+    fn value(pod: &PodSpec) -> Value {
+        serde_json::to_value(pod).unwrap()
+    }
+
     /// The planned pod as an API server has it, with the value at `pointer` replaced or added.
     fn with(pointer: &str, value: Value) -> Vec<String> {
         let planned = samples::pod();
@@ -221,13 +226,13 @@ mod tests {
                 other => panic!("{other} has no fields"),
             }
         }
-        differences(&planned, &serde_json::from_value(pod).unwrap())
+        differences(&planned, &pod)
     }
 
     #[test]
     fn the_planned_pod_is_the_planned_pod() {
         assert_eq!(
-            differences(&samples::pod(), &samples::pod()),
+            differences(&samples::pod(), &value(&samples::pod())),
             Vec::<String>::new()
         );
     }
@@ -259,6 +264,8 @@ mod tests {
     #[test_case("/containers/-", json!({"name": "side", "image": "x"}), "spec.containers: side is not in the plan"; "a second container")]
     #[test_case("/initContainers/-", json!({"name": "after", "image": "x"}), "spec.initContainers: after is not in the plan"; "a second init container")]
     #[test_case("/volumes/-", json!({"name": "host", "hostPath": {"path": "/"}}), "spec.volumes: host is not in the plan"; "a host path")]
+    #[test_case("/fieldOfTomorrow", json!("x"), "spec.fieldOfTomorrow"; "a field nobody knows yet")]
+    #[test_case("/containers/0/fieldOfTomorrow", json!(true), "spec.containers[server].fieldOfTomorrow"; "a field of a container nobody knows yet")]
     #[test_case("/containers/0/image", json!("registry.example/other@sha256:00"), "spec.containers[server].image"; "another image")]
     #[test_case("/containers/0/command", json!(["sh"]), "spec.containers[server].command"; "another command")]
     #[test_case("/containers/0/args", json!(["--evil"]), "spec.containers[server].args"; "other arguments")]
@@ -297,7 +304,7 @@ mod tests {
     fn what_is_missing_is_a_difference() {
         let mut pod = samples::as_stored(&samples::pod());
         pod.init_containers = None;
-        assert!(differences(&samples::pod(), &pod)[0].starts_with("spec.initContainers: is missing"));
+        assert!(differences(&samples::pod(), &value(&pod))[0].starts_with("spec.initContainers: is missing"));
     }
 
     #[test]
@@ -309,7 +316,7 @@ mod tests {
         });
         let mut pod = planned.clone();
         pod.containers.reverse();
-        assert!(!differences(&planned, &pod).is_empty());
+        assert!(!differences(&planned, &value(&pod)).is_empty());
     }
 
     #[test]
@@ -326,7 +333,7 @@ mod tests {
         pod.host_ipc = Some(true);
         pod.runtime_class_name = Some("x".into());
         pod.subdomain = Some("x".into());
-        let found = differences(&samples::pod(), &pod);
+        let found = differences(&samples::pod(), &value(&pod));
         assert_eq!(found.len(), MAX_DIFFERENCES);
         assert!(found.iter().all(|one| one.len() < 512), "{found:?}");
     }

@@ -252,6 +252,7 @@ impl Scene {
             namespace: NAMESPACE,
             requester: samples::REPLICASET_CONTROLLER,
             pod: &pod,
+            spec: &serde_json::to_value(&pod.spec).unwrap(),
             old: None,
         };
         let recorded = Recorded {

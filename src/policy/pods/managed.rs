@@ -2,8 +2,8 @@
 //! last field, and bring content that policy admits; what serves already is replaced for a while after it turned bad.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
+use serde_json::Value;
 
 use super::{PodRequest, Recorded, is_ours, pass, refused};
 use crate::{
@@ -20,12 +20,19 @@ use crate::{
 const MAKER: &str = "system:serviceaccount:kube-system:replicaset-controller";
 
 /// Content that this model may run, and how.
-struct Candidate {
+pub(super) struct Content {
     /// The model, as the pods that run this content are built from it.
-    model: ModelDeployment,
-    runs: RunningModel,
-    decision: Decision,
+    pub model: ModelDeployment,
+    /// What they run.
+    pub runs: RunningModel,
+    /// Whether it serves already.
     serves: bool,
+}
+
+/// Content, and what policy says of it.
+struct Candidate {
+    content: Content,
+    decision: Decision,
 }
 
 /// Judges a pod that names the model `name`.
@@ -56,14 +63,13 @@ pub(super) fn judge(
         );
         return refused(RuleId::PodPlan, Reason::PodNotAsPlanned, message);
     };
-    let candidates = candidates(model, recorded, world, now);
-    let same: Vec<_> = candidates
-        .iter()
-        .filter(|one| one.runs.reference == claimed.reference)
+    let candidates: Vec<_> = contents(model)
+        .filter(|content| content.runs.reference == claimed.reference)
+        .map(|content| candidate(content, recorded, world, now))
         .collect();
     let mut closest: Option<(&Candidate, Vec<String>)> = None;
-    for candidate in same {
-        let found = compare(candidate, request.pod, settings);
+    for candidate in &candidates {
+        let found = compare(&candidate.content, request.spec, settings);
         if found.is_empty() {
             return answer(candidate, world, request.namespace, now);
         }
@@ -115,46 +121,28 @@ fn forged(request: &PodRequest<'_>) -> Option<String> {
     Some(format!("metadata: {ours} belongs to the operator: take it away"))
 }
 
-fn compare(candidate: &Candidate, there: &Pod, settings: &PodSettings) -> Vec<String> {
-    let planned = pod(&candidate.model, &candidate.runs, settings);
-    there
-        .spec
-        .as_ref()
-        .map_or_else(Vec::new, |spec| differences(&planned, spec))
+fn compare(content: &Content, spec: &Value, settings: &PodSettings) -> Vec<String> {
+    differences(&pod(&content.model, &content.runs, settings), spec)
 }
 
-/// What the model asks for, and what it serves: the second as it was when it began to serve, for the specification may have
-/// changed since, and with it what is asked for.
-fn candidates(
-    model: &ModelDeployment,
-    recorded: Recorded<'_>,
-    world: &World,
-    now: Timestamp,
-) -> Vec<Candidate> {
+/// What the model serves, as it was when it began to, and what it asks for: the specification may have changed since.
+pub(super) fn contents(model: &ModelDeployment) -> impl Iterator<Item = Content> {
     let source = model.spec.model.source.oci.as_ref();
     let asked = source
         .and_then(|source| Request::of(model).content(source))
-        .map(|runs| (model.clone(), runs, false));
+        .map(|runs| Content {
+            model: model.clone(),
+            runs,
+            serves: false,
+        });
     let serving = model.status.as_ref().and_then(|status| status.serving.as_ref());
-    let serving = serving
-        .and_then(|serving| as_serving(model, serving))
-        .map(|(model, runs)| (model, runs, true));
-    serving
-        .into_iter()
-        .chain(asked)
-        .map(|(model, runs, serves)| candidate(model, runs, serves, recorded, world, now))
-        .collect()
+    let serving = serving.and_then(|serving| as_serving(model, serving));
+    serving.into_iter().chain(asked)
 }
 
-fn candidate(
-    model: ModelDeployment,
-    mut runs: RunningModel,
-    serves: bool,
-    recorded: Recorded<'_>,
-    world: &World,
-    now: Timestamp,
-) -> Candidate {
-    let wanted = verification(&model, world, &runs);
+fn candidate(mut content: Content, recorded: Recorded<'_>, world: &World, now: Timestamp) -> Candidate {
+    let Content { model, runs, .. } = &mut content;
+    let wanted = verification(model, world, runs);
     let evidence = evidence(wanted.as_ref(), recorded.verifications, runs.digest);
     // Of what was refused nobody counted the bytes.
     if let Evidence::Known(found) = &evidence
@@ -171,16 +159,11 @@ fn candidate(
         evidence,
     );
     let decision = evaluate(&facts, world, now);
-    Candidate {
-        model,
-        runs,
-        decision,
-        serves,
-    }
+    Candidate { content, decision }
 }
 
 /// The model as it was when this began to serve, and the content.
-fn as_serving(model: &ModelDeployment, serving: &ServingModel) -> Option<(ModelDeployment, RunningModel)> {
+fn as_serving(model: &ModelDeployment, serving: &ServingModel) -> Option<Content> {
     let reference: Reference = serving.reference.parse().ok()?;
     let mut model = model.clone();
     let mut pull_secret = model
@@ -201,7 +184,11 @@ fn as_serving(model: &ModelDeployment, serving: &ServingModel) -> Option<(ModelD
         size: u64::try_from(serving.size).ok()?,
         pull_secret,
     };
-    Some((model, runs))
+    Some(Content {
+        model,
+        runs,
+        serves: true,
+    })
 }
 
 /// The pod is as planned: now its content decides.
@@ -237,10 +224,10 @@ fn tolerated_until(candidate: &Candidate, world: &World, namespace: &str) -> Opt
             .filter(|one| one.verdict != Verdict::Pass)
     };
     // Content that is known to be bad never starts again.
-    if !candidate.serves || failing().any(|one| one.reason == Some(Reason::Revoked)) {
+    if !candidate.content.serves || failing().any(|one| one.reason == Some(Reason::Revoked)) {
         return None;
     }
-    let serving = candidate.model.status.as_ref()?.serving.as_ref()?;
+    let serving = candidate.content.model.status.as_ref()?.serving.as_ref()?;
     let labels = world.namespaces.get(namespace)?;
     let grace = super::selecting(&world.rules, labels)
         .map(|rules| rules.grace_period)

@@ -111,6 +111,7 @@ impl Door {
             namespace: "bank",
             requester,
             pod,
+            spec: &serde_json::to_value(&pod.spec).unwrap(),
             old: None,
         };
         let recorded = Recorded {
