@@ -10,11 +10,13 @@
 //! | 1 | [`policy`] | the decision: compile, facts, checks, pods | `api`, `evidence`, `workload` | read, wait, look at a clock |
 //! | 2 | [`cluster`] | the only writers: server-side apply, status patches | `api`, `evidence`, `policy` | decide |
 //! | 2 | [`controller`] | gather → evaluate → plan → apply → status, the same words for every kind | `api`, `evidence`, `artifact`, `workload`, `policy`, `cluster` | write other than through `cluster` |
+//! | 2 | [`admission`] | the same decision through the API server's door | `api`, `evidence`, `workload`, `policy`, `cluster`, `controller` | write other than through `cluster`, fetch, verify |
 //! | 3 | [`cli`] | one file a subcommand | `api`, `evidence`, `artifact`, `policy` | hold logic others need |
 //! | 3 | `cli::operator` | the one that talks to a cluster | `api`, `evidence`, `artifact`, `policy`, `cluster`, `controller` | the same |
 //!
 //! `tests/layering.rs` reads this table and fails on an import that is not in it.
 
+pub mod admission;
 pub mod api;
 pub mod artifact;
 pub mod cli;

@@ -96,6 +96,12 @@ pub fn needed(model: &ModelDeployment, world: &World) -> Vec<String> {
         .collect()
 }
 
+/// Whether the pod names a model and was made by the controller that makes the pods of models. What it says may still be
+/// wrong; it is worth a look at what is recorded just now.
+pub fn is_made_by_kubernetes(request: &PodRequest<'_>) -> bool {
+    request.model().is_some() && request.requester == managed::MAKER
+}
+
 fn refused(rule: RuleId, reason: Reason, message: impl Into<String>) -> Decision {
     Decision::of(vec![fail(rule, reason, message)], Vec::new())
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Who makes the pods of a Deployment. No tenant can be this user.
-const MAKER: &str = "system:serviceaccount:kube-system:replicaset-controller";
+pub(super) const MAKER: &str = "system:serviceaccount:kube-system:replicaset-controller";
 
 /// Content that this model may run, and how.
 pub(super) struct Content {

@@ -1,0 +1,263 @@
+//! The judge that the operator serves: policy's decision about a pod, on what the watches have read.
+//! It looks verdicts up and never makes one; before it refuses a pod of a model it reads once what the watch may lack.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize as _;
+use serde_json::{Value, value::RawValue};
+
+use super::{AdmissionRequest, Answer, Judge, records::Records};
+use crate::{
+    api::v1alpha1::{ArtifactVerification, ModelDeployment},
+    controller::world::WorldView,
+    evidence::{Effect, Finding, Verdict},
+    policy::{
+        Decision, World,
+        pods::{self, PodRequest, Recorded},
+    },
+    workload::PodSettings,
+};
+
+/// At most this many reasons are told in one refusal.
+const MAX_REASONS: usize = 5;
+
+/// Decides about pods in governed namespaces.
+pub struct Gate {
+    world: WorldView,
+    records: Records,
+    settings: PodSettings,
+    clock: fn() -> Timestamp,
+}
+
+impl Gate {
+    /// A gate on these stores. `clock` says what time it is when something expires.
+    pub fn new(world: WorldView, records: Records, settings: PodSettings, clock: fn() -> Timestamp) -> Self {
+        Self {
+            world,
+            records,
+            settings,
+            clock,
+        }
+    }
+
+    async fn pod(&self, request: &AdmissionRequest) -> Answer {
+        let (pod, old) = (
+            Sent::read(request.object.as_deref()),
+            Sent::read(request.old_object.as_deref()),
+        );
+        let (Ok(Some(sent)), Ok(old)) = (pod, old) else {
+            return Answer::deny(400, "object: is no pod that this version can read");
+        };
+        let asked = PodRequest {
+            namespace: &request.namespace,
+            requester: &request.user_info.username,
+            pod: &sent.pod,
+            spec: &sent.raw["spec"],
+            old: old.as_ref().map(|old| &old.pod),
+        };
+        let world = self.world.current();
+        let decision = self.decide(&asked, &world, self.recorded(&asked, &world));
+        // What a pod rests on was written a moment ago, as a rule, and may be on its way to this replica.
+        if decision.admits() || asked.old.is_some() || !pods::is_made_by_kubernetes(&asked) {
+            return answer(&decision);
+        }
+        let recorded = self.read(&asked, &world).await;
+        answer(&self.decide(&asked, &world, recorded))
+    }
+
+    fn decide(&self, asked: &PodRequest<'_>, world: &World, recorded: Written) -> Decision {
+        let recorded = Recorded {
+            model: recorded.model.as_ref(),
+            verifications: &recorded.verifications,
+        };
+        pods::judge(asked, recorded, world, &self.settings, (self.clock)())
+    }
+
+    fn recorded(&self, asked: &PodRequest<'_>, world: &World) -> Written {
+        let model = asked
+            .model()
+            .and_then(|name| self.records.model(asked.namespace, name));
+        let names = model
+            .as_ref()
+            .map_or_else(Vec::new, |model| pods::needed(model, world));
+        Written {
+            verifications: self.records.verifications(asked.namespace, &names),
+            model,
+        }
+    }
+
+    async fn read(&self, asked: &PodRequest<'_>, world: &World) -> Written {
+        let Some(name) = asked.model() else {
+            return Written::default();
+        };
+        let model = self.records.read_model(asked.namespace, name).await;
+        let names = model
+            .as_ref()
+            .map_or_else(Vec::new, |model| pods::needed(model, world));
+        Written {
+            verifications: self.records.read_verifications(asked.namespace, &names).await,
+            model,
+        }
+    }
+}
+
+impl Judge for Gate {
+    async fn validate(&self, request: &AdmissionRequest) -> Answer {
+        let resource = &request.resource;
+        match (
+            resource.group.as_str(),
+            resource.resource.as_str(),
+            request.sub_resource.as_deref(),
+        ) {
+            ("", "pods", None | Some("ephemeralcontainers" | "resize")) => self.pod(request).await,
+            // Whoever sends this here expects a judgement, and there is none.
+            _ => Answer::deny(
+                400,
+                format!(
+                    "{} is not judged here: the webhook's rules name pods, pods/ephemeralcontainers and pods/resize",
+                    resource.resource
+                ),
+            ),
+        }
+    }
+
+    async fn mutate(&self, _: &AdmissionRequest) -> Answer {
+        Answer::allow()
+    }
+}
+
+/// What is recorded about the model a pod names.
+#[derive(Default)]
+struct Written {
+    model: Option<ModelDeployment>,
+    verifications: Vec<ArtifactVerification>,
+}
+
+/// A pod, and all that was sent of it.
+struct Sent {
+    pod: Pod,
+    raw: Value,
+}
+
+impl Sent {
+    fn read(raw: Option<&RawValue>) -> Result<Option<Self>, serde_json::Error> {
+        let Some(raw) = raw else { return Ok(None) };
+        let raw: Value = serde_json::from_str(raw.get())?;
+        Ok(Some(Self {
+            pod: Pod::deserialize(&raw)?,
+            raw,
+        }))
+    }
+}
+
+/// A decision as the API server is told it.
+fn answer(decision: &Decision) -> Answer {
+    let failing = |effects: &[Effect]| -> Vec<String> {
+        decision
+            .findings
+            .iter()
+            .filter(|one| one.verdict != Verdict::Pass && effects.contains(&one.effect))
+            .take(MAX_REASONS)
+            .map(told)
+            .collect()
+    };
+    // What is tolerated is told as well: a finding that passed, and yet has a reason.
+    let tolerated = decision
+        .findings
+        .iter()
+        .filter(|one| one.verdict == Verdict::Pass && one.reason.is_some());
+    let warnings = failing(&[Effect::Warn])
+        .into_iter()
+        .chain(tolerated.map(told))
+        .collect();
+    let answer = if decision.admits() {
+        Answer::allow()
+    } else {
+        let code = match decision.verdict {
+            Verdict::Wait | Verdict::Unknown => 503,
+            Verdict::Pass | Verdict::Fail => 403,
+        };
+        Answer::deny(code, failing(&[Effect::Enforce]).join("; "))
+    };
+    Answer { warnings, ..answer }
+}
+
+/// One finding in one sentence: the reason, what is wrong and what to do, the rule and whose it is.
+fn told(finding: &Finding) -> String {
+    let reason = finding.reason.map_or("NotYet", |reason| reason.as_str());
+    let policy = finding
+        .policy
+        .as_ref()
+        .map_or(String::new(), |policy| format!(" of {policy}"));
+    format!("{reason}: {} ({}{policy})", finding.message, finding.rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{Reason, RuleId};
+
+    fn finding(effect: Effect, verdict: Verdict, reason: Option<Reason>) -> Finding {
+        Finding {
+            rule: RuleId::PodManaged,
+            policy: Some("ClusterDeploymentPolicy/baseline".into()),
+            effect,
+            verdict,
+            reason,
+            message: "no ModelDeployment answers for this pod".into(),
+        }
+    }
+
+    fn decision(verdict: Verdict, findings: Vec<Finding>) -> Decision {
+        Decision {
+            verdict,
+            findings,
+            signers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_reason_message_rule_and_policy() {
+        let found = finding(Effect::Enforce, Verdict::Fail, Some(Reason::UnmanagedPod));
+        let answer = answer(&decision(Verdict::Fail, vec![found]));
+        assert_eq!(
+            (answer.allowed, answer.code, answer.message.as_str()),
+            (
+                false,
+                403,
+                "UnmanagedPod: no ModelDeployment answers for this pod (pods.managed of ClusterDeploymentPolicy/baseline)"
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_yet_can_be_tried_again() {
+        let found = finding(Effect::Enforce, Verdict::Wait, None);
+        let answer = answer(&decision(Verdict::Wait, vec![found]));
+        assert_eq!((answer.allowed, answer.code), (false, 503));
+        assert!(answer.message.starts_with("NotYet: "), "{}", answer.message);
+    }
+
+    #[test]
+    fn a_policy_that_only_warns_does_not_refuse() {
+        let found = finding(Effect::Warn, Verdict::Fail, Some(Reason::UnmanagedPod));
+        let answer = answer(&decision(Verdict::Pass, vec![found]));
+        assert!(answer.allowed);
+        assert_eq!(answer.warnings.len(), 1);
+    }
+
+    #[test]
+    fn what_is_tolerated_is_told() {
+        let found = finding(Effect::Enforce, Verdict::Pass, Some(Reason::SignerMismatch));
+        let answer = answer(&decision(Verdict::Pass, vec![found]));
+        assert!(answer.allowed);
+        assert_eq!(answer.warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_refusal_stays_short_however_much_is_wrong() {
+        let found = finding(Effect::Enforce, Verdict::Fail, Some(Reason::UnmanagedPod));
+        let answer = answer(&decision(Verdict::Fail, vec![found; 100]));
+        assert_eq!(answer.message.matches("UnmanagedPod").count(), MAX_REASONS);
+    }
+}
