@@ -58,7 +58,10 @@ pub fn rollout(deployment: Option<&Deployment>, pods: &[Pod]) -> Rollout {
     let failure = if complete {
         None
     } else {
-        template.as_ref().and_then(|model| failure(model, pods))
+        template
+            .as_ref()
+            .and_then(|model| failure(model, pods))
+            .or_else(|| not_made(deployment))
     };
     Rollout {
         template,
@@ -68,6 +71,22 @@ pub fn rollout(deployment: Option<&Deployment>, pods: &[Pod]) -> Rollout {
         wanted,
         failure,
     }
+}
+
+/// Why pods are not even made: a quota, or admission that refuses them.
+fn not_made(deployment: &Deployment) -> Option<PodFailure> {
+    let conditions = deployment
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let condition = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let message = condition.message.clone().unwrap_or_default();
+    Some(PodFailure {
+        reason: "PodsRefused".into(),
+        message: bounded(format!("the model's pods are refused: {message}")),
+    })
 }
 
 fn failure(model: &RunningModel, pods: &[Pod]) -> Option<PodFailure> {

@@ -222,3 +222,17 @@ fn what_is_complete_has_not_failed() {
     );
     assert_eq!(rollout(scene.snapshot.deployment.as_ref(), &[pod]).failure, None);
 }
+
+#[test]
+fn pods_that_are_refused_say_why() {
+    let refusal = "admission webhook \"pods.probity.dev\" denied the request";
+    let status = |state: &str| {
+        json!({"observedGeneration": 3, "conditions": [
+            {"type": "ReplicaFailure", "status": state, "reason": "FailedCreate", "message": refusal}
+        ]})
+    };
+    let failure = rollout(Some(&deployment(status("True"))), &[]).failure.unwrap();
+    assert_eq!(failure.reason, "PodsRefused");
+    assert!(failure.message.contains(refusal), "{}", failure.message);
+    assert_eq!(rollout(Some(&deployment(status("False"))), &[]).failure, None);
+}
