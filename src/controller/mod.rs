@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, Resource,
-    core::ObjectMeta,
+    core::{ObjectMeta, Status},
     runtime::{
         controller::{self, Action, Config},
         events::{Event, EventType, Recorder, Reporter},
@@ -242,6 +242,7 @@ impl Error {
         };
         match cause {
             kube::Error::Api(status) if status.is_conflict() => "conflict",
+            kube::Error::Api(status) if is_terminating(status) => "gone",
             kube::Error::Api(status) if status.is_forbidden() => "forbidden",
             kube::Error::Api(status) if status.is_invalid() => "invalid",
             // The object went away while it was looked at.
@@ -249,6 +250,14 @@ impl Error {
             _ => "transient",
         }
     }
+}
+
+/// Whether nothing can be made because the namespace is being deleted, which is answered as forbidden.
+fn is_terminating(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .into_iter()
+        .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// When to try again after an error: conflicts soon, the rest with growing pauses.

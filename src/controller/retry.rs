@@ -43,6 +43,16 @@ impl Retry {
         self.set(key, 0, pause);
     }
 
+    /// The key is left alone for no longer than this.
+    pub(super) fn shorten(&self, key: &str, pause: Duration) {
+        let until = Instant::now() + pause;
+        if let Ok(mut entries) = self.entries.lock()
+            && let Some(entry) = entries.get_mut(key)
+        {
+            entry.until = entry.until.min(until);
+        }
+    }
+
     /// The key is well again: nothing is remembered of it.
     pub(super) fn forget(&self, key: &str) {
         if let Ok(mut entries) = self.entries.lock() {
@@ -107,5 +117,17 @@ mod tests {
             Duration::from_secs(30)
         );
         assert!(retry.failed("a", Some(Duration::from_secs(999_999))) <= LONGEST);
+    }
+
+    #[test]
+    fn a_pause_can_be_shortened_and_not_lengthened() {
+        let retry = Retry::default();
+        retry.succeeded("a", Duration::from_secs(300));
+        retry.shorten("a", Duration::from_secs(5));
+        assert!(retry.left("a").unwrap() <= Duration::from_secs(5));
+        retry.shorten("a", Duration::from_secs(100));
+        assert!(retry.left("a").unwrap() <= Duration::from_secs(5));
+        retry.shorten("b", Duration::from_secs(5));
+        assert_eq!(retry.left("b"), None);
     }
 }

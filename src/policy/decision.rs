@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Evidence, Facts, MAX_KEYS, Rules, World, checks, requirements, selecting};
 use crate::{
     api::{GOVERNED_LABEL, v1alpha1::ServingSigner},
-    evidence::{Class, Effect, Finding, Reason, RuleId, Verdict},
+    evidence::{Class, Digest, Effect, Finding, Reason, Reference, RuleId, Verdict},
 };
 
 /// At most this many findings are shown in a status; what failed comes first.
@@ -48,6 +48,24 @@ impl Decision {
     /// The one sentence for conditions.
     pub fn message(&self) -> &str {
         self.headline().map_or("", |finding| &finding.message)
+    }
+
+    /// The one sentence, and whose it is when several policies have a say.
+    pub fn sentence(&self) -> String {
+        let Some(headline) = self.headline() else {
+            return String::new();
+        };
+        let others = self
+            .findings
+            .iter()
+            .any(|finding| finding.policy.is_some() && finding.policy != headline.policy);
+        match &headline.policy {
+            // A policy that cannot be applied names itself.
+            Some(policy) if others && !headline.message.starts_with(policy) => {
+                format!("{} ({policy})", headline.message)
+            }
+            _ => headline.message.clone(),
+        }
     }
 
     /// The findings that fit into a status.
@@ -110,6 +128,20 @@ pub fn evaluate(facts: &Facts, world: &World, _now: Timestamp) -> Decision {
     let mut findings: Vec<Finding> = rules.iter().flat_map(|rules| judge(facts, rules)).collect();
     findings.extend(too_many_keys(&rules));
     Decision::of(findings, signers(facts, &rules))
+}
+
+/// The refusal that no evidence can change, if there is one: then no registry need be asked, and none is that the policy
+/// does not allow. The digest is not needed either.
+pub fn foregone(
+    world: &World,
+    namespace: &str,
+    reference: &Reference,
+    digest: Option<Digest>,
+    now: Timestamp,
+) -> Option<Decision> {
+    let unasked = Evidence::Wait("not verified, since the model is refused already".to_owned());
+    let facts = Facts::about(world, namespace, reference.clone(), digest, unasked);
+    Some(evaluate(&facts, world, now)).filter(|decision| decision.verdict == Verdict::Fail)
 }
 
 /// What one policy says.

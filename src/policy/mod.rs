@@ -29,9 +29,9 @@ mod samples;
 
 pub use accept::accept;
 pub use compile::{DEFAULT_GRACE_PERIOD, compile};
-pub use decision::{Decision, MAX_FINDINGS, evaluate, severity};
+pub use decision::{Decision, MAX_FINDINGS, evaluate, foregone, severity};
 pub use facts::{Evidence, Facts, Verification};
-pub use request::{Request, source_hash};
+pub use request::{Request, as_it_serves, source_hash};
 pub use requirements::{MAX_KEYS, required_keys};
 pub use rules::{Exemption, Problem, Rules, SignerRule};
 pub use select::{NamespaceSelector, selecting};

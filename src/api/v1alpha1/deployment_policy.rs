@@ -87,7 +87,8 @@ pub struct ModelRequirements {
     #[x_kube(merge_strategy = ListMerge::Set, validation = rules::repository_globs())]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 512)))]
     pub repositories: Option<Vec<String>>,
-    /// Content that must never serve, whoever signed it and wherever it lies.
+    /// Content that must never start, whoever signed it and wherever it lies. Of what serves already no pod is made any more;
+    /// those that run go on until somebody ends them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["digest".into()]))]
     #[schemars(length(max = 256))]
@@ -111,7 +112,7 @@ pub enum UnmanagedPods {
 pub struct Revocation {
     /// The artifact's digest, as in `status.serving.digest` of a model.
     pub digest: Digest,
-    /// Why, for the people whose model stops.
+    /// Why, for the people whose model it is.
     #[schemars(length(min = 1, max = 256))]
     pub reason: String,
 }

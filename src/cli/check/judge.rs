@@ -14,7 +14,7 @@ use crate::{
     },
     evidence::{Digest, Failure, Finding, KeyFingerprint, Reason, Reference, Verdict},
     policy::{
-        Decision, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate,
+        Decision, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate, foregone,
         required_keys,
     },
 };
@@ -74,7 +74,7 @@ impl Judged {
             digest: facts.digest,
             verdict: decision.verdict,
             reason: decision.reason(),
-            message: decision.message().to_owned(),
+            message: decision.sentence(),
             findings: decision.findings,
             signers: decision.signers,
             ..Self::new(subject)
@@ -97,11 +97,10 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
         Err(problem) => return Judged::refused(subject, &problem),
     };
     let (world, namespace, digest) = (&input.world, &subject.namespace, reference.digest());
-    let early = Evidence::Wait("not verified, since the model is refused already".to_owned());
-    let mut facts = Facts::about(world, namespace, reference, digest, early);
-    let decision = evaluate(&facts, world, now);
-    if decision.verdict == Verdict::Fail {
-        // What no evidence can change needs none: no registry is asked that the policy does not allow.
+    let refused = foregone(world, namespace, &reference, digest, now);
+    let unasked = Evidence::Wait("not verified yet".to_owned());
+    let mut facts = Facts::about(world, namespace, reference, digest, unasked);
+    if let Some(decision) = refused {
         return Judged::decided(subject, &facts, decision);
     }
     let keys = required_keys(world, namespace);

@@ -143,6 +143,7 @@ async fn carry_out(
         verifications,
         obsolete,
         workload,
+        template: _,
     } = plan.desired.clone();
     let api = context.api::<ArtifactVerification>(&namespace);
     for verification in verifications {

@@ -5,10 +5,13 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use crate::{
-    api::v1alpha1::{ArtifactVerification, ModelDeployment, OciSource},
+    api::v1alpha1::{ArtifactVerification, ModelDeployment, OciSource, Server, ServingTemplate},
     cluster::is_controlled_by,
-    evidence::{Digest, Reference, Verdict},
-    policy::{Decision, Evidence, Facts, Request, Verification, World, evaluate, evidence, verification},
+    evidence::{Digest, Reason, Reference, Verdict},
+    policy::{
+        Decision, Evidence, Facts, Request, Verification, World, as_it_serves, evaluate, evidence, foregone,
+        verification,
+    },
     workload::{PodSettings, RunningModel, Workload, workload},
 };
 
@@ -39,6 +42,8 @@ pub struct Desired {
     pub obsolete: Vec<ArtifactVerification>,
     /// What should run; none: what there is stays as it is.
     pub workload: Option<Workload>,
+    /// What its pods are built from, besides the content.
+    pub template: Option<ServingTemplate>,
 }
 
 /// The plan for one look.
@@ -46,6 +51,8 @@ pub struct Desired {
 pub struct Plan {
     /// What was asked for.
     pub request: Request,
+    /// What is decided about it without knowing it, when nothing could change that.
+    pub foregone: Option<Decision>,
     /// What is decided about it, once it is known.
     pub requested: Option<Judgement>,
     /// What is decided about what serves, when that is something else.
@@ -70,12 +77,15 @@ pub fn plan(
         .as_ref()
         .filter(|deployment| is_controlled_by(*deployment, &uid));
     let rollout = rollout(ours, &snapshot.pods);
+    let namespace = model.namespace().unwrap_or_default();
     let request = Request::of(model);
+    let foregone = unlooked(&request, world, &namespace, now);
     let source = model.spec.model.source.oci.as_ref();
     let (Request::Known { .. } | Request::Unresolved { .. }, Some(source)) = (&request, source) else {
         // Nothing to judge and nothing to build from: what runs goes on as it is.
         return Plan {
             request,
+            foregone,
             requested: None,
             serving: None,
             rollout,
@@ -119,7 +129,21 @@ pub fn plan(
             (runs, if stopped { Some(0) } else { replicas })
         }
     };
-    let workload = runs.map(|runs| workload(model, &runs, settings, replicas));
+    // While what serves is not admitted, it goes on as it is: a changed server would be a new rollout of it.
+    let admitted = |runs: &RunningModel| {
+        let judged = requested.iter().chain(&serving);
+        judged
+            .filter(|judged| judged.subject == runs.digest)
+            .any(|judged| judged.decision.admits())
+    };
+    let (workload, template) = runs
+        .map(|runs| {
+            let frozen = as_it_serves(model, runs.digest).filter(|_| !admitted(&runs));
+            let model = frozen.as_ref().unwrap_or(model);
+            let template = template(model, &runs);
+            (workload(model, &runs, settings, replicas), template)
+        })
+        .unzip();
     let mut wanted: Vec<_> = requested_wanted
         .into_iter()
         .chain(serving_wanted)
@@ -141,13 +165,23 @@ pub fn plan(
         verifications: wanted,
         obsolete,
         workload,
+        template,
     };
     Plan {
         request,
+        foregone,
         requested,
         serving,
         rollout,
         desired,
+    }
+}
+
+/// Why a reference is not looked up: policy refuses it whatever it names.
+fn unlooked(request: &Request, world: &World, namespace: &str, now: Timestamp) -> Option<Decision> {
+    match request {
+        Request::Unresolved { reference, .. } => foregone(world, namespace, reference, None, now),
+        Request::Refused(_) | Request::Known { .. } => None,
     }
 }
 
@@ -159,9 +193,16 @@ fn judge(
     runs: &RunningModel,
     now: Timestamp,
 ) -> (Judgement, Option<ArtifactVerification>) {
-    let verification = verification(model, world, runs);
-    let evidence = evidence(verification.as_ref(), &snapshot.verifications, runs.digest);
     let namespace = model.namespace().unwrap_or_default();
+    // A registry that the policy does not allow is not asked, and gets no credentials.
+    let elsewhere = foregone(world, &namespace, &runs.reference, Some(runs.digest), now)
+        .is_some_and(|refused| refused.reason() == Some(Reason::RepositoryNotAllowed));
+    let verification = verification(model, world, runs).filter(|_| !elsewhere);
+    let evidence = if elsewhere {
+        Evidence::Wait("not verified, since its repository is not allowed".into())
+    } else {
+        evidence(verification.as_ref(), &snapshot.verifications, runs.digest)
+    };
     let facts = Facts::about(
         world,
         &namespace,
@@ -237,6 +278,17 @@ fn standing(
         template.digest == good.digest || Some(template.digest) == asked || passes(template)
     });
     Some(known.cloned().unwrap_or(good))
+}
+
+fn template(model: &ModelDeployment, runs: &RunningModel) -> ServingTemplate {
+    ServingTemplate {
+        server: Server {
+            replicas: None,
+            ..model.spec.server.clone()
+        },
+        mount_path: model.spec.model.mount_path.clone(),
+        pull_secret: runs.pull_secret.clone(),
+    }
 }
 
 fn size(evidence: &Evidence<Verification>) -> u64 {

@@ -9,11 +9,10 @@ use crate::{
     api::{
         MODEL_LABEL,
         v1alpha1::{
-            CandidateModel, ModelDeployment, ModelDeploymentStatus, Server, ServingModel, ServingSigner,
-            ServingTemplate,
+            CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, ServingSigner, UpdateMode,
         },
     },
-    evidence::{Digest, Reference, Verdict},
+    evidence::{Digest, Reason, Reference, Verdict},
     policy::{Evidence, Request, Verification},
     workload::RunningModel,
 };
@@ -93,7 +92,9 @@ pub fn status(
         findings: plan
             .requested
             .as_ref()
-            .map(|judged| judged.decision.shown().to_vec()),
+            .map(|judged| &judged.decision)
+            .or(plan.foregone.as_ref())
+            .map(|decision| decision.shown().to_vec()),
     }
 }
 
@@ -104,7 +105,7 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
     // Without a Deployment of ours nothing serves, whatever the status remembers.
     let running = outcome.rollout.template.as_ref()?;
     let serving = if outcome.rollout.complete {
-        rolled_out_now(model, plan, running, old, now)
+        rolled_out_now(plan, running, old, now)
     } else {
         old.cloned()?
     };
@@ -127,24 +128,14 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
 
 /// What serves when a rollout is complete.
 fn rolled_out_now(
-    model: &ModelDeployment,
     plan: &Plan,
     running: &RunningModel,
     old: Option<&ServingModel>,
     now: Timestamp,
 ) -> ServingModel {
     // A rollout completes to what was planned; without a plan the template is still that of before.
-    let template = match &plan.desired.workload {
-        Some(_) => Some(ServingTemplate {
-            server: Server {
-                replicas: None,
-                ..model.spec.server.clone()
-            },
-            mount_path: model.spec.model.mount_path.clone(),
-            pull_secret: running.pull_secret.clone(),
-        }),
-        None => old.and_then(|old| old.template.clone()),
-    };
+    let template = plan.desired.template.clone();
+    let template = template.or_else(|| old.and_then(|old| old.template.clone()));
     let old = old.filter(|old| old.digest == running.digest);
     // What was asked for says more than the pinned reference in the template: it has the tag.
     let asked = match &plan.request {
@@ -257,6 +248,10 @@ fn summary(
         Some(serving) => format!("{message}; sha256:{}… serves on", serving.digest.short()),
         None => message.to_owned(),
     };
+    if let Some(refused) = &plan.foregone {
+        let reason = refused.reason().map_or("PolicyNotSatisfied", Reason::as_str);
+        return Summary::no(reason, goes_on(None, &refused.sentence()));
+    }
     let (reference, digest) = match &plan.request {
         Request::Refused(problem) => {
             return Summary::no(problem.reason.as_str(), goes_on(None, &problem.to_string()));
@@ -290,13 +285,18 @@ fn summary(
         return Summary::not_yet("Resolving", "waiting");
     };
     let decision = &judged.decision;
-    let reason = decision
-        .reason()
-        .map_or("Verifying", crate::evidence::Reason::as_str);
+    let reason = decision.reason().map_or("Verifying", Reason::as_str);
     match decision.verdict {
-        Verdict::Fail => Summary::no(reason, goes_on(Some(digest), decision.message())),
+        Verdict::Fail => {
+            let serves = serving.is_some_and(|serving| serving.digest == digest);
+            let pinned = pinned(model, reference, digest)
+                .filter(|_| !serves)
+                .unwrap_or_default();
+            let message = goes_on(Some(digest), &decision.sentence());
+            Summary::no(reason, format!("{message}{pinned}"))
+        }
         Verdict::Unknown | Verdict::Wait => {
-            Summary::not_yet(reason, goes_on(Some(digest), decision.message()))
+            Summary::not_yet(reason, goes_on(Some(digest), &decision.sentence()))
         }
         Verdict::Pass => rolled_out(model, reference, digest, judged, outcome, serving),
     }
@@ -359,6 +359,18 @@ fn rolled_out(
         "RollingOut",
         format!("{what}, signed by {signers}, is rolling out: {progress}{before}"),
     )
+}
+
+/// What mending takes besides, when a tag was resolved once and for all.
+fn pinned(model: &ModelDeployment, reference: &Reference, digest: Digest) -> Option<String> {
+    let source = model.spec.model.source.oci.as_ref()?;
+    let tag = reference.tag().filter(|_| reference.digest().is_none())?;
+    (source.update.unwrap_or_default() == UpdateMode::Pinned).then(|| {
+        format!(
+            "; the tag {tag} is pinned to sha256:{}…: what is pushed under it later needs another reference, or update: Follow",
+            digest.short()
+        )
+    })
 }
 
 fn wanted_conditions(plan: &Plan, outcome: &Outcome, summary: &Summary) -> Vec<Wanted> {
@@ -425,15 +437,21 @@ fn artifact_verified(plan: &Plan, summary: &Summary) -> Wanted {
 fn policy_satisfied(plan: &Plan) -> Wanted {
     const KIND: &str = "PolicySatisfied";
     let Some(judged) = &plan.requested else {
-        return Wanted::new(
-            KIND,
-            State::Unknown,
-            "Resolving",
-            "what the reference names is not known yet",
-        );
+        return match &plan.foregone {
+            Some(refused) => {
+                let reason = refused.reason().map_or("PolicyNotSatisfied", Reason::as_str);
+                Wanted::new(KIND, State::False, reason, refused.sentence())
+            }
+            None => Wanted::new(
+                KIND,
+                State::Unknown,
+                "Resolving",
+                "what the reference names is not known yet",
+            ),
+        };
     };
     let decision = &judged.decision;
-    let reason = decision.reason().map(crate::evidence::Reason::as_str);
+    let reason = decision.reason().map(Reason::as_str);
     let serving = plan
         .serving
         .as_ref()
@@ -441,10 +459,10 @@ fn policy_satisfied(plan: &Plan) -> Wanted {
     let message = match serving {
         Some(serving) => format!(
             "{}; what serves does not satisfy it either: {}",
-            decision.message(),
-            serving.decision.message()
+            decision.sentence(),
+            serving.decision.sentence()
         ),
-        None => decision.message().to_owned(),
+        None => decision.sentence(),
     };
     match decision.verdict {
         Verdict::Pass => Wanted::new(

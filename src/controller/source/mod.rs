@@ -24,7 +24,7 @@ use crate::{
     artifact::oci::RegistryError,
     cluster::patch_status,
     evidence::{Digest, Reference},
-    policy::{accept, source_hash},
+    policy::{accept, foregone, source_hash},
 };
 
 use super::{Context, Error, error_policy, observe};
@@ -38,6 +38,7 @@ pub async fn run(
 ) {
     Controller::new(Api::<ModelDeployment>::all(client), watcher::Config::default())
         .with_config(context.controller_config())
+        .reconcile_all_on(context.world.changes())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
         .for_each(observe)
@@ -56,12 +57,28 @@ async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result
     if reference.digest().is_some() {
         return Ok(Action::await_change());
     }
+    // A world in which it is not refused wakes this reconciler.
+    if foregone(
+        &context.world.current(),
+        &namespace,
+        &reference,
+        None,
+        context.now(),
+    )
+    .is_some()
+    {
+        return Ok(Action::await_change());
+    }
     let hash = source_hash(source);
     let key = format!("source/{uid}/{hash}");
     let old = model.status.as_ref().and_then(|status| status.resolved.as_ref());
     match look(source, hash, old, context.retry.left(&key)) {
         Look::Never => return Ok(Action::await_change()),
-        Look::In(pause) => return Ok(Action::requeue(pause)),
+        Look::In(pause) => {
+            // Else every look at the clock would find the old pause again.
+            context.retry.shorten(&key, pause);
+            return Ok(Action::requeue(pause));
+        }
         Look::Now => {}
     }
     let answer = ask(&context, &namespace, source, &reference).await;

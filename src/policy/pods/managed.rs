@@ -12,7 +12,7 @@ use crate::{
         v1alpha1::{ModelDeployment, ServingModel},
     },
     evidence::{Finding, Reason, Reference, RuleId, Verdict},
-    policy::{Decision, Evidence, Facts, Request, World, evaluate, evidence, verification},
+    policy::{Decision, Evidence, Facts, Request, World, as_it_serves, evaluate, evidence, verification},
     workload::{PodSettings, RunningModel, differences, pod, running_model},
 };
 
@@ -165,19 +165,9 @@ fn candidate(mut content: Content, recorded: Recorded<'_>, world: &World, now: T
 /// The model as it was when this began to serve, and the content.
 fn as_serving(model: &ModelDeployment, serving: &ServingModel) -> Option<Content> {
     let reference: Reference = serving.reference.parse().ok()?;
-    let mut model = model.clone();
-    let mut pull_secret = model
-        .spec
-        .model
-        .source
-        .oci
-        .as_ref()
-        .and_then(|source| source.pull_secret.clone());
-    if let Some(template) = &serving.template {
-        model.spec.server = template.server.clone();
-        model.spec.model.mount_path.clone_from(&template.mount_path);
-        pull_secret.clone_from(&template.pull_secret);
-    }
+    let model = as_it_serves(model, serving.digest).unwrap_or_else(|| model.clone());
+    let source = model.spec.model.source.oci.as_ref();
+    let pull_secret = source.and_then(|source| source.pull_secret.clone());
     let runs = RunningModel {
         reference: reference.pinned(serving.digest),
         digest: serving.digest,
@@ -203,7 +193,7 @@ fn answer(candidate: &Candidate, world: &World, namespace: &str, now: Timestamp)
         // What serves is not proven any more. It is alerted about; that nodes come and go must not end it before time.
         let message = format!(
             "the pod replaces one of what serves; it is not proven any more ({}), and is replaced until {until}",
-            candidate.decision.message()
+            candidate.decision.sentence()
         );
         let alert = Finding {
             reason: candidate.decision.reason(),

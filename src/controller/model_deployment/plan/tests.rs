@@ -566,3 +566,34 @@ fn only_the_models_own_verifications_are_made_or_cleared_away() {
         assert!(verification.metadata.finalizers.is_none());
     }
 }
+
+#[test]
+fn what_serves_and_is_revoked_goes_on_just_as_it_is() {
+    let mut scene = Scene::serving();
+    let before = scene.snapshot.deployment.clone().unwrap().spec.unwrap().template;
+    scene.policy(1, &json!({"revoked": [{"digest": GOOD, "reason": "poisoned"}]}));
+    scene.settle();
+    scene.edit("/server/args", json!(["--other"]));
+    scene.edit("/model/mountPath", json!("/mnt/elsewhere"));
+    scene.settle();
+    assert_eq!(scene.ready(), ("False".into(), "Revoked".into()));
+    let after = scene.snapshot.deployment.clone().unwrap().spec.unwrap().template;
+    assert!(after == before, "a changed server would be a new rollout of it");
+}
+
+#[test]
+fn a_registry_that_policy_does_not_allow_is_not_asked() {
+    let mut scene = Scene::new();
+    scene.policy(1, &json!({"repositories": ["elsewhere.example/**"]}));
+    scene.settle();
+    assert_eq!(scene.snapshot.verifications, []);
+    assert_eq!(scene.ready(), ("False".into(), "RepositoryNotAllowed".into()));
+    scene.ask_for_tag("1", json!(null));
+    scene.settle();
+    assert_eq!(scene.ready(), ("False".into(), "RepositoryNotAllowed".into()));
+    let status = scene.model.status.clone().unwrap();
+    assert_eq!(
+        status.findings.unwrap()[0].rule,
+        crate::evidence::RuleId::ModelRepositories
+    );
+}
