@@ -1,13 +1,18 @@
 //! The same decision through the API server's door: what it asks, what it is answered, and who decides.
 //! It looks verdicts up and never makes one; a request it cannot judge is refused.
 
+pub mod certificates;
+mod metrics;
 mod review;
+mod server;
 
 use std::{collections::BTreeMap, convert::Infallible, fmt};
 
 use serde_json::Value;
 
+pub use metrics::Metrics;
 pub use review::{AdmissionRequest, GroupVersionKind, GroupVersionResource, Operation, UserInfo};
+pub use server::{Limits, serve};
 
 /// Decides about one request. What is not known is no reason to allow: an implementation fails closed.
 ///
