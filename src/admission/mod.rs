@@ -1,17 +1,22 @@
 //! The same decision through the API server's door: what it asks, what it is answered, and who decides.
 //! It looks verdicts up and never makes one; a request it cannot judge is refused.
 
+pub mod certificates;
 mod gate;
+mod metrics;
 mod records;
 mod review;
+mod server;
 
 use std::{collections::BTreeMap, convert::Infallible, fmt};
 
 use serde_json::Value;
 
 pub use gate::Gate;
+pub use metrics::Metrics;
 pub use records::Records;
 pub use review::{AdmissionRequest, GroupVersionKind, GroupVersionResource, Operation, UserInfo};
+pub use server::{Limits, serve};
 
 /// Decides about one request. What is not known is no reason to allow: an implementation fails closed.
 ///

@@ -1,8 +1,10 @@
-//! The only writers: server-side apply of what the operator makes, and patches of our own status.
+//! The only writers: server-side apply of what the operator makes, patches of our own status, admission's certificates.
 //! They decide nothing; what to write comes from a plan.
 
 mod apply;
+mod certificates;
 mod patch_status;
 
 pub use apply::{Applied, Applier, ApplyError, is_controlled_by};
+pub use certificates::{BundleError, CERTIFICATES_MANAGER, Published, Webhooks, keep_secret, publish_bundle};
 pub use patch_status::{StatusError, patch_status};
