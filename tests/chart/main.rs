@@ -8,6 +8,7 @@
 )]
 
 mod apiserver;
+mod guards;
 mod helm;
 mod install;
 mod rbac;

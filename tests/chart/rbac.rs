@@ -99,6 +99,40 @@ fn the_permissions_go_to_the_operator_alone() {
     assert_eq!(pod["serviceAccountName"], "probity");
 }
 
+/// Who is called out gets one of these by a binding of somebody's; nobody has them by a role that is given for daily work.
+#[test]
+fn breaking_the_glass_and_ungoverning_are_given_to_nobody() {
+    let objects = render(&[]);
+    let only = |group: &str, resource: &str, verb: &str| {
+        Permissions::from([(group.to_owned(), resource.to_owned(), verb.to_owned())])
+    };
+    for (name, expected) in [
+        (
+            "probity-breakglass",
+            only("probity.dev", "modeldeployments", "breakglass"),
+        ),
+        ("probity-ungovern", only("", "namespaces", "ungovern")),
+    ] {
+        let role = find(&objects, "ClusterRole", name);
+        assert_eq!(permissions(role), expected, "{name}");
+        let labels = role["metadata"]["labels"].as_object().unwrap();
+        assert!(
+            !labels.keys().any(|label| label.contains("aggregate-to")),
+            "{name} is added to another role"
+        );
+        let others = objects
+            .iter()
+            .filter(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] != name);
+        for other in others {
+            assert!(
+                permissions(other).is_disjoint(&expected),
+                "{} has what {name} gives",
+                other["metadata"]["name"]
+            );
+        }
+    }
+}
+
 #[test]
 fn people_read_everything_and_write_only_what_they_ask_for() {
     let objects = render(&[]);

@@ -32,6 +32,8 @@ fn an_image_must_be_named() {
 #[test_case("image.repository=https://registry.example/probity", &["/image/repository"]; "a scheme in the repository")]
 #[test_case("image.digest=sha256:abc", &["/image/digest", "sha256:"]; "a digest cut short")]
 #[test_case(&format!("image.digest={}", DIGEST.replace('1', "A")), &["/image/digest"]; "a digest in upper case")]
+#[test_case("image.previous={registry.example/probity:1.0.0}", &["/image/previous/0"]; "an earlier image by its tag")]
+#[test_case(&format!("image.previous={DIGEST}"), &["/image/previous", "array"]; "an earlier image that is no list")]
 #[test_case("image.pullPolicy=Sometimes", &["/image/pullPolicy", "IfNotPresent"]; "a pull policy that is none")]
 #[test_case("imagePullSecrets={regcred}", &["/imagePullSecrets/0", "object"]; "pull secrets as plain names")]
 #[test_case("replicas=2", &["replicas"]; "a value that is not there")]

@@ -152,6 +152,12 @@ async fn everything_else_about_a_namespace_goes_on() {
         .unwrap();
     let new = json!({"apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": "new", "labels": {"probity.dev/governed": "true"}}});
+    // A name that is made up on the way is one that can be looked at, too.
+    let unnamed = json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"generateName": "new-", "labels": {"probity.dev/governed": "true"}}});
+    create(JANE, "/api/v1/namespaces?dryRun=All", &unnamed)
+        .await
+        .unwrap();
     create(JANE, "/api/v1/namespaces?dryRun=All", &new).await.unwrap();
 }
 

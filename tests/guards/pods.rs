@@ -43,6 +43,10 @@ async fn the_pod_that_the_operator_plans_is_let_in_and_lives() {
             .await
             .unwrap_or_else(|error| panic!("{user} {url}: {error}"));
     };
+    let mut unnamed = model_pod(&namespace, "x");
+    unnamed["metadata"]["generateName"] = json!("digits-6d4c5b7f89-");
+    let unnamed = with(unnamed, "/metadata/name", Value::Null);
+    try_create(REPLICASETS, &namespace, &unnamed).await.unwrap();
     let bind = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "digits-1"},
         "target": {"kind": "Node", "name": "node-1"}});
     create("system:kube-scheduler", &format!("{url}/binding"), &bind)
@@ -296,6 +300,36 @@ async fn labels_and_annotations_of_ours_neither_go_nor_come() {
         MARKS,
     );
     none_wrong(&wrong);
+}
+
+/// These two change one thing of a pod each, and what else is in the request is dropped or refused.
+#[tokio::test]
+async fn the_other_doors_of_a_pod_lead_nowhere_else() {
+    let namespace = governed().await;
+    let model = running(&namespace, "digits-1").await;
+    let evil = json!([{"name": "server", "image": "registry.example/evil:1"}]);
+    for door in ["resize", "ephemeralcontainers"] {
+        for patch in [
+            json!({"metadata": {"labels": {"probity.dev/model": null}}}),
+            json!({"metadata": {"annotations": {"probity.dev/x": "y"}}}),
+            json!({"metadata": {"ownerReferences": null}}),
+            json!({"spec": {"containers": evil}}),
+        ] {
+            let _ = merge(JANE, &format!("{model}/{door}"), &patch).await;
+        }
+    }
+    let (stored, planned) = (
+        crate::cluster::get(&model).await,
+        model_pod(&namespace, "digits-1"),
+    );
+    for part in [
+        "/metadata/labels",
+        "/metadata/annotations",
+        "/metadata/ownerReferences",
+        "/spec/containers/0/image",
+    ] {
+        assert_eq!(stored.pointer(part), planned.pointer(part), "{part}");
+    }
 }
 
 /// The scheduler's way of saying where a pod runs also says what its labels and annotations are.
