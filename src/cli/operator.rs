@@ -13,7 +13,7 @@ use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::{controller, evidence::Reference};
+use crate::{admission::Limits, controller, evidence::Reference, operator};
 
 /// Run the operator in a cluster. The chart does this for you.
 ///
@@ -32,6 +32,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     admin_address: SocketAddr,
     #[command(flatten)]
+    replica: Replica,
+    #[command(flatten)]
+    admission: AdmissionArgs,
+    #[command(flatten)]
     hosts: super::hosts::HostArgs,
     /// How many objects of a kind are looked at at once.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -42,6 +46,64 @@ pub struct Args {
     /// What is logged, as in `info,probity=debug`.
     #[arg(long, env = "PROBITY_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
+}
+
+/// Which of the replicas it is, and where they agree on a leader.
+#[derive(Debug, clap::Args)]
+struct Replica {
+    /// The operator's own namespace: its Lease and its Secret are there.
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        value_name = "NAME",
+        default_value = "probity-system"
+    )]
+    namespace: String,
+    /// What no other replica is called [default: host name and process number].
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    identity: Option<String>,
+}
+
+impl Replica {
+    fn identity(&self) -> String {
+        let identity = self.identity.as_deref().filter(|identity| !identity.is_empty());
+        if let Some(identity) = identity {
+            return identity.to_owned();
+        }
+        let system = rustix::system::uname();
+        format!("{}_{}", system.nodename().to_string_lossy(), std::process::id())
+    }
+}
+
+/// How admission is served.
+#[derive(Debug, clap::Args)]
+struct AdmissionArgs {
+    /// Where the API server's questions are answered over TLS. Left out: nowhere.
+    #[arg(long, value_name = "ADDRESS", requires = "admission_host")]
+    admission_address: Option<SocketAddr>,
+    /// The host name by which the API server asks: SERVICE.NAMESPACE.svc.
+    #[arg(long, value_name = "NAME", requires = "admission_address")]
+    admission_host: Option<String>,
+    /// The Secret of the operator's namespace with tls.crt and tls.key.
+    #[arg(long, value_name = "NAME", default_value = "probity-admission")]
+    admission_secret: String,
+    /// Make and renew that Secret, and keep caBundle in the webhook configurations of this name.
+    ///
+    /// Left out: somebody else does both.
+    #[arg(long, value_name = "NAME", requires = "admission_address")]
+    webhook_configuration: Option<String>,
+}
+
+impl AdmissionArgs {
+    fn settings(self) -> Option<operator::Admission> {
+        Some(operator::Admission {
+            address: self.admission_address?,
+            host: self.admission_host?,
+            secret: self.admission_secret,
+            webhooks: self.webhook_configuration,
+            limits: Limits::default(),
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -96,12 +158,19 @@ impl Args {
                 _ = interrupt.recv() => {}
             }
         };
-        let settings = controller::Settings {
-            fetch_image: self.fetch_image.to_string(),
-            hosts: self.hosts.policy(),
-            concurrency: self.concurrency,
+        let settings = operator::Settings {
+            controllers: controller::Settings {
+                fetch_image: self.fetch_image.to_string(),
+                hosts: self.hosts.policy(),
+                concurrency: self.concurrency,
+            },
+            admin_address: self.admin_address,
+            identity: self.replica.identity(),
+            namespace: self.replica.namespace,
+            admission: self.admission.settings(),
         };
-        match controller::run(client, settings, self.admin_address, stop).await {
+        let judge = operator::gate(settings.controllers.pods());
+        match Box::pin(operator::run(client, settings, Some(judge), stop)).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => super::fail(&error),
         }

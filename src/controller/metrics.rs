@@ -4,7 +4,7 @@
 use std::{fmt, time::Duration};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, histogram::Histogram, info::Info},
     registry::Registry,
 };
@@ -23,7 +23,6 @@ struct Verified {
 
 /// The metric families.
 pub struct Metrics {
-    registry: Registry,
     reconciled: Family<Reconciled, Counter>,
     verified: Family<Verified, Counter>,
     verification_seconds: Histogram,
@@ -35,9 +34,9 @@ impl fmt::Debug for Metrics {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        let mut registry = Registry::with_prefix("probity");
+impl Metrics {
+    /// Makes them part of what is shown.
+    pub fn register(registry: &mut Registry) -> Self {
         let reconciled = Family::default();
         let verified = Family::default();
         let buckets = [0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0];
@@ -63,15 +62,12 @@ impl Default for Metrics {
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
         Self {
-            registry,
             reconciled,
             verified,
             verification_seconds,
         }
     }
-}
 
-impl Metrics {
     /// A reconciliation succeeded.
     pub fn succeeded(&self, kind: &str) {
         self.count(kind, "ok");
@@ -91,13 +87,6 @@ impl Metrics {
             })
             .inc();
         self.verification_seconds.observe(took.as_secs_f64());
-    }
-
-    /// Everything in the text format of `OpenMetrics`.
-    pub fn text(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
     }
 
     fn count(&self, kind: &str, result: &str) {

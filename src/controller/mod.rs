@@ -6,14 +6,12 @@
     reason = "the edge: here the client is made, gathered with, and handed to cluster"
 )]
 
-mod admin;
 pub mod artifact_verification;
 pub mod condition;
 pub mod metrics;
 pub mod model_deployment;
 pub mod policy;
 mod retry;
-mod run;
 pub mod source;
 pub mod trust_root;
 pub mod world;
@@ -43,7 +41,6 @@ use crate::{
     workload::PodSettings,
 };
 
-pub use self::run::{StartError, run};
 use self::{metrics::Metrics, model_deployment::Looks, retry::Retry, world::WorldView};
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
@@ -258,6 +255,20 @@ fn is_terminating(status: &Status) -> bool {
     causes
         .into_iter()
         .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// Runs every reconciler until `stop` resolves for each; what is under way then is finished.
+pub async fn reconcile<S>(client: Client, context: Arc<Context>, stop: impl Fn() -> S)
+where
+    S: Future<Output = ()> + Send + Sync + 'static,
+{
+    tokio::join!(
+        trust_root::run(client.clone(), context.clone(), stop()),
+        policy::run(client.clone(), context.clone(), stop()),
+        source::run(client.clone(), context.clone(), stop()),
+        artifact_verification::run(client.clone(), context.clone(), stop()),
+        model_deployment::run(client, context, stop()),
+    );
 }
 
 /// When to try again after an error: conflicts soon, the rest with growing pauses.

@@ -44,6 +44,10 @@ pub struct WorldView {
 /// Every item is a look at every model, so many changes in a row make one.
 const BETWEEN_CHANGES: Duration = Duration::from_millis(250);
 
+/// How long one watch is asked for, in seconds. The client gives one up that ends later than it should, so a watch that
+/// hangs on a dead connection is replaced within a minute; left to the default it would be five.
+const WATCH: u32 = 60;
+
 /// What has to be read before anything can be decided.
 const KINDS: [&str; 3] = ["ClusterDeploymentPolicies", "TrustRoots", "Namespaces"];
 
@@ -189,7 +193,7 @@ where
         + 'static,
 {
     let (store, writer) = reflector::store();
-    let changes = watcher(api, watcher::Config::default())
+    let changes = watcher(api, watcher::Config::default().timeout(WATCH))
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)

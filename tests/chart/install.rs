@@ -84,6 +84,8 @@ fn a_release_from_beginning_to_end() {
     the_pod_fits_the_strictest_namespace();
     the_operator_may_read_a_secret_but_not_find_one();
 
+    the_bundle_of_the_operator_survives_an_upgrade(&release);
+
     release("upgrade", &["--set", "log.level=debug"]);
     let level = must(
         kubectl()
@@ -120,6 +122,65 @@ fn a_release_from_beginning_to_end() {
 
     release("install", &[]);
     assert_eq!(get(&one_role).len(), 5);
+}
+
+/// What the operator writes into a webhook configuration, by an apply of this alone, stays when the chart is applied again.
+fn the_bundle_of_the_operator_survives_an_upgrade(release: &dyn Fn(&str, &[&str]) -> String) {
+    let admission = "admission.enabled=true,admission.mutate=true";
+    release("upgrade", &["--set", admission]);
+    let own = format!("{CHART}/ci/own-certificate.yaml");
+    let rendered = render(&["--values", &own]);
+    for (kind, webhook) in [
+        ("ValidatingWebhookConfiguration", "pods.probity.dev"),
+        ("MutatingWebhookConfiguration", "inject.probity.dev"),
+    ] {
+        let bundle = &find(&rendered, kind, "probity")["webhooks"][0]["clientConfig"]["caBundle"];
+        let patch = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "probity"},
+            "webhooks": [{"name": webhook, "clientConfig": {"caBundle": bundle}}]
+        });
+        let apply = |file: &NamedTempFile| {
+            must(
+                kubectl()
+                    .args([
+                        "apply",
+                        "--server-side",
+                        "--field-manager=probity-certificates",
+                        "-f",
+                    ])
+                    .arg(file.path()),
+            );
+        };
+        apply(&file(&patch.to_string()));
+        let of_kind = || -> Value {
+            let json = must(kubectl().args(["get", kind, "probity", "--output", "json"]));
+            serde_json::from_str(&json).unwrap()
+        };
+        let hook = &of_kind()["webhooks"][0];
+        assert_eq!(&hook["clientConfig"]["caBundle"], bundle);
+        assert_eq!(hook["failurePolicy"], "Fail", "the rest is as it was");
+
+        release("upgrade", &["--set", admission, "--set", "log.level=warn"]);
+        let hook = &of_kind()["webhooks"][0];
+        assert_eq!(
+            &hook["clientConfig"]["caBundle"], bundle,
+            "{kind} after an upgrade"
+        );
+        // And nothing can be made from such a patch: a webhook that is not there lacks all the rest.
+        let mut other = patch.clone();
+        other["webhooks"][0]["name"] = json!("other.probity.dev");
+        let refused = run(kubectl()
+            .args([
+                "apply",
+                "--server-side",
+                "--field-manager=probity-certificates",
+                "-f",
+            ])
+            .arg(file(&other.to_string()).path()));
+        assert!(!refused.ok, "{}", refused.out);
+    }
+    release("upgrade", &[]);
+    assert!(get(&["validatingwebhookconfigurations"]).is_empty());
 }
 
 /// What the notes say to apply is what the server takes, to the last field.
@@ -222,10 +283,10 @@ fn the_server_takes_every_field_that_is_rendered() {
                 ])
                 .args(&image),
         );
-        // The Prometheus operator's kind is the one this server does not know.
+        // The kinds of the Prometheus operator and of cert-manager are what this server does not know.
         let objects: Vec<Value> = helm::decode(&rendered)
             .into_iter()
-            .filter(|object| object["kind"] != "ServiceMonitor")
+            .filter(|object| !["ServiceMonitor", "Certificate"].contains(&object["kind"].as_str().unwrap()))
             .collect();
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
         must(

@@ -16,7 +16,7 @@ const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// Everything the operator does to the cluster: (API group, resource, verbs).
 ///
-/// No delete but of its own verdicts, no watching of secrets, no exec, no finalizers, no roles.
+/// No update but of its Lease and its own Secret, no delete but of its own verdicts, no watching of secrets, no exec, no finalizers, no roles.
 const OPERATOR: &[(&str, &str, &[&str])] = &[
     // Read live with what there is for it: a watch may lack the status that was written a moment ago.
     ("probity.dev", "modeldeployments", &["get", "list", "watch"]),
@@ -36,6 +36,37 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("events.k8s.io", "events", &["create", "patch"]),
 ];
 
+/// What it does in its own namespace besides, where only names in brackets are meant.
+const OWN_NAMESPACE: &[(&str, &str, &[&str])] = &[
+    ("coordination.k8s.io", "leases", &["create"]),
+    (
+        "coordination.k8s.io",
+        "leases[probity-operator]",
+        &["get", "update"],
+    ),
+];
+
+/// What it does more, to the cluster and in its own namespace, when it makes the certificate of admission.
+const CERTIFICATES: [&[(&str, &str, &[&str])]; 2] = [
+    &[
+        (
+            "admissionregistration.k8s.io",
+            "validatingwebhookconfigurations[probity]",
+            &["get", "patch"],
+        ),
+        // Looked for; there only if something is to be changed on its way in.
+        (
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations[probity]",
+            &["get"],
+        ),
+    ],
+    &[
+        ("", "secrets", &["create"]),
+        ("", "secrets[probity-admission]", &["get", "update"]),
+    ],
+];
+
 type Permissions = BTreeSet<(String, String, String)>;
 
 /// Every (group, resource, verb) of a role, one by one.
@@ -43,16 +74,18 @@ fn permissions(role: &Value) -> Permissions {
     let words = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
     let mut all = Permissions::new();
     for rule in role["rules"].as_array().unwrap() {
-        let keys: BTreeSet<&str> = rule.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(
-            keys,
-            BTreeSet::from(["apiGroups", "resources", "verbs"]),
-            "a rule of another shape: {rule}"
-        );
+        for key in rule.as_object().unwrap().keys() {
+            let known = ["apiGroups", "resources", "resourceNames", "verbs"];
+            assert!(known.contains(&key.as_str()), "a rule of another shape: {rule}");
+        }
+        let name = match rule.get("resourceNames") {
+            None => String::new(),
+            Some(names) => format!("[{}]", words(names).join(",")),
+        };
         for group in words(&rule["apiGroups"]) {
             for resource in words(&rule["resources"]) {
                 for verb in words(&rule["verbs"]) {
-                    let permission = (group.clone(), resource.clone(), verb);
+                    let permission = (group.clone(), format!("{resource}{name}"), verb);
                     assert!(all.insert(permission.clone()), "{permission:?} is granted twice");
                 }
             }
@@ -61,18 +94,19 @@ fn permissions(role: &Value) -> Permissions {
     all
 }
 
-#[test]
-fn the_operator_may_do_what_the_table_says_and_nothing_else() {
-    let expected: Permissions = OPERATOR
-        .iter()
-        .flat_map(|(group, resource, verbs)| {
-            verbs
-                .iter()
-                .map(|verb| ((*group).to_owned(), (*resource).to_owned(), (*verb).to_owned()))
-        })
-        .collect();
-    let granted = permissions(find(&render(&[]), "ClusterRole", "probity"));
-    let too_much: Vec<_> = granted.difference(&expected).collect();
+fn expected(tables: &[&[(&str, &str, &[&str])]]) -> Permissions {
+    let rows = tables.iter().copied().flatten();
+    rows.flat_map(|(group, resource, verbs)| {
+        verbs
+            .iter()
+            .map(|verb| ((*group).to_owned(), (*resource).to_owned(), (*verb).to_owned()))
+    })
+    .collect()
+}
+
+fn compare(role: &Value, expected: &Permissions) {
+    let granted = permissions(role);
+    let too_much: Vec<_> = granted.difference(expected).collect();
     let too_little: Vec<_> = expected.difference(&granted).collect();
     assert!(
         too_much.is_empty() && too_little.is_empty(),
@@ -81,20 +115,66 @@ fn the_operator_may_do_what_the_table_says_and_nothing_else() {
 }
 
 #[test]
-fn the_permissions_go_to_the_operator_alone() {
+fn the_operator_may_do_what_the_table_says_and_nothing_else() {
     let objects = render(&[]);
-    let bindings: Vec<&Value> = objects
-        .iter()
-        .filter(|object| object["kind"].as_str().unwrap().ends_with("RoleBinding"))
-        .collect();
-    let [binding] = bindings[..] else {
-        panic!("one binding, not {}", bindings.len())
-    };
-    assert_eq!(
-        binding["subjects"],
-        json!([{"kind": "ServiceAccount", "name": "probity", "namespace": NAMESPACE}])
+    compare(find(&objects, "ClusterRole", "probity"), &expected(&[OPERATOR]));
+    compare(find(&objects, "Role", "probity"), &expected(&[OWN_NAMESPACE]));
+}
+
+#[test]
+fn with_admission_it_may_look_after_its_certificate() {
+    let objects = render(&["--set", "admission.enabled=true"]);
+    let [cluster, own] = CERTIFICATES;
+    compare(
+        find(&objects, "ClusterRole", "probity"),
+        &expected(&[OPERATOR, cluster]),
     );
-    assert_eq!(binding["roleRef"]["name"], "probity");
+    compare(
+        find(&objects, "Role", "probity"),
+        &expected(&[OWN_NAMESPACE, own]),
+    );
+    let objects = render(&["--set", "admission.enabled=true,admission.mutate=true"]);
+    let mutating: &[(&str, &str, &[&str])] = &[(
+        "admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations[probity]",
+        &["patch"],
+    )];
+    compare(
+        find(&objects, "ClusterRole", "probity"),
+        &expected(&[OPERATOR, cluster, mutating]),
+    );
+}
+
+/// Whoever brings the certificate along keeps it.
+#[test]
+fn a_certificate_of_somebody_elses_is_only_read() {
+    for file in ["cert-manager", "own-certificate"] {
+        let file = format!("{}/ci/{file}.yaml", crate::helm::CHART);
+        let objects = render(&["--values", &file, "--set", "certificates.secretName=theirs"]);
+        let read: &[(&str, &str, &[&str])] = &[("", "secrets[theirs]", &["get"])];
+        compare(find(&objects, "ClusterRole", "probity"), &expected(&[OPERATOR]));
+        compare(
+            find(&objects, "Role", "probity"),
+            &expected(&[OWN_NAMESPACE, read]),
+        );
+    }
+}
+
+#[test]
+fn the_permissions_go_to_the_operator_alone() {
+    let objects = render(&["--set", "admission.enabled=true"]);
+    let mut bindings = 0;
+    for binding in &objects {
+        if binding["kind"].as_str().unwrap().ends_with("RoleBinding") {
+            bindings += 1;
+            assert_eq!(
+                binding["subjects"],
+                json!([{"kind": "ServiceAccount", "name": "probity", "namespace": NAMESPACE}])
+            );
+            assert_eq!(binding["roleRef"]["name"], "probity");
+        }
+    }
+    assert_eq!(bindings, 2, "one for the cluster, one for its own namespace");
     let pod = &find(&objects, "Deployment", "probity")["spec"]["template"]["spec"];
     assert_eq!(pod["serviceAccountName"], "probity");
 }

@@ -126,6 +126,10 @@ fn every_value_about_registries_becomes_an_argument() {
     let expected = [
         ("--fetch-image", image.as_str()),
         ("--admin-address", "0.0.0.0:8080"),
+        ("--admission-address", "0.0.0.0:9443"),
+        ("--admission-host", "probity-webhook.probity-system.svc"),
+        ("--admission-secret", "probity-admission"),
+        ("--webhook-configuration", "probity"),
         ("--plain-http", "10.0.0.5:5000"),
         ("--plain-http", "localhost"),
         ("--allow-host", "auth.example"),
@@ -220,8 +224,17 @@ fn health_and_metrics_are_asked_for_where_the_operator_answers() {
 
 #[test]
 fn objects_in_a_namespace_are_in_that_of_the_release() {
-    for object in render(&["--set", "metrics.serviceMonitor.enabled=true"]) {
-        let namespaced = ["Deployment", "Service", "ServiceAccount", "ServiceMonitor"];
+    let everything = format!("{}/ci/everything.yaml", crate::helm::CHART);
+    for object in render(&["--values", &everything]) {
+        let namespaced = [
+            "Deployment",
+            "PodDisruptionBudget",
+            "Role",
+            "RoleBinding",
+            "Service",
+            "ServiceAccount",
+            "ServiceMonitor",
+        ];
         let expected = if namespaced.iter().any(|kind| object["kind"] == *kind) {
             json!(NAMESPACE)
         } else {
@@ -237,7 +250,13 @@ fn another_name_of_the_release_is_in_every_name_and_none_is_too_long() {
     let release = "a".repeat(53);
     let rendered = crate::helm::must(
         tool("helm")
-            .args(["template", &release, crate::helm::CHART])
+            .args([
+                "template",
+                &release,
+                crate::helm::CHART,
+                "--set",
+                "admission.enabled=true,admission.mutate=true",
+            ])
             .args(&image),
     );
     let objects = decode(&rendered);
@@ -252,4 +271,144 @@ fn another_name_of_the_release_is_in_every_name_and_none_is_too_long() {
             object["kind"]
         );
     }
+}
+
+fn webhooks(objects: &[Value]) -> Vec<&Value> {
+    objects
+        .iter()
+        .filter(|object| object["kind"].as_str().unwrap().ends_with("WebhookConfiguration"))
+        .collect()
+}
+
+#[test]
+fn nobody_is_asked_at_the_door_until_it_is_wanted() {
+    let objects = render(&[]);
+    assert!(webhooks(&objects).is_empty());
+    let args = args(&objects);
+    assert!(!args.iter().any(|arg| arg.contains("admission")), "{args:?}");
+    let objects = render(&["--set", "admission.enabled=true"]);
+    let kinds: Vec<_> = webhooks(&objects).iter().map(|object| &object["kind"]).collect();
+    assert_eq!(kinds, ["ValidatingWebhookConfiguration"]);
+}
+
+/// The safety of the cluster hangs on these lines: each is here once more, word for word.
+#[test]
+fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
+    let file = format!("{}/ci/everything.yaml", crate::helm::CHART);
+    let objects = render(&["--values", &file]);
+    let shared = |name: &str, path: &str| {
+        json!({
+            "name": name,
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": {"service": {"name": "probity-webhook", "namespace": NAMESPACE, "path": path, "port": 443}},
+            "namespaceSelector": {"matchExpressions": [
+                {"key": "probity.dev/governed", "operator": "In", "values": ["true"]},
+                {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "kube-node-lease", NAMESPACE]}
+            ]},
+            "failurePolicy": "Fail", "matchPolicy": "Equivalent", "sideEffects": "None", "timeoutSeconds": 5
+        })
+    };
+    let rule = |resources: Value, operations: Value| json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": resources, "operations": operations, "scope": "Namespaced"});
+    let mut validating = shared("pods.probity.dev", "/validate");
+    validating["rules"] = json!([
+        rule(json!(["pods"]), json!(["CREATE", "UPDATE"])),
+        rule(
+            json!(["pods/ephemeralcontainers", "pods/resize"]),
+            json!(["UPDATE"])
+        )
+    ]);
+    let mut mutating = shared("inject.probity.dev", "/mutate");
+    mutating["reinvocationPolicy"] = json!("IfNeeded");
+    mutating["rules"] = json!([rule(json!(["pods"]), json!(["CREATE"]))]);
+    let of = |kind| &find(&objects, kind, "probity")["webhooks"];
+    assert_eq!(of("ValidatingWebhookConfiguration"), &json!([validating]));
+    assert_eq!(of("MutatingWebhookConfiguration"), &json!([mutating]));
+}
+
+#[test]
+fn the_api_server_asks_where_the_operator_answers() {
+    let objects = render(&["--set", "admission.enabled=true"]);
+    let service = find(&objects, "Service", "probity-webhook");
+    assert_eq!(
+        service["spec"]["ports"],
+        json!([{"name": "admission", "port": 443, "targetPort": "admission"}])
+    );
+    let labels = &operator(&objects)["spec"]["template"]["metadata"]["labels"];
+    for (label, value) in service["spec"]["selector"].as_object().unwrap() {
+        assert_eq!(&labels[label], value, "the Service finds the pod by {label}");
+    }
+    let port = json!({"name": "admission", "containerPort": 9443});
+    assert_eq!(pod(&objects)["containers"][0]["ports"][1], port);
+}
+
+#[test]
+fn whoever_makes_the_certificate_says_whom_to_trust() {
+    let bundle = |objects: &[Value]| {
+        let all: Vec<_> = webhooks(objects)
+            .iter()
+            .map(|object| object["webhooks"][0]["clientConfig"]["caBundle"].clone())
+            .collect();
+        all
+    };
+    assert_eq!(
+        bundle(&render(&["--set", "admission.enabled=true"])),
+        [Value::Null]
+    );
+
+    let own = render(&[
+        "--values",
+        &format!("{}/ci/own-certificate.yaml", crate::helm::CHART),
+    ]);
+    assert!(bundle(&own).iter().all(Value::is_string), "{:?}", bundle(&own));
+    assert!(args(&own).contains(&"brought-along".to_owned()));
+    assert!(!args(&own).contains(&"--webhook-configuration".to_owned()));
+
+    let theirs = render(&[
+        "--values",
+        &format!("{}/ci/cert-manager.yaml", crate::helm::CHART),
+    ]);
+    assert_eq!(bundle(&theirs), [Value::Null]);
+    assert!(!args(&theirs).contains(&"--webhook-configuration".to_owned()));
+    let certificate = find(&theirs, "Certificate", "probity-admission");
+    assert_eq!(
+        webhooks(&theirs)[0]["metadata"]["annotations"]["cert-manager.io/inject-ca-from"],
+        "probity-system/probity-admission"
+    );
+    assert_eq!(certificate["spec"]["secretName"], "probity-admission");
+    assert_eq!(
+        certificate["spec"]["dnsNames"],
+        json!(["probity-webhook.probity-system.svc"])
+    );
+}
+
+#[test]
+fn two_replicas_are_kept_apart_and_one_of_them_alive() {
+    let objects = render(&[]);
+    let spec = &operator(&objects)["spec"];
+    assert_eq!(spec["replicas"], 2);
+    assert_eq!(
+        spec["strategy"],
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}})
+    );
+    for spread in pod(&objects)["topologySpreadConstraints"].as_array().unwrap() {
+        assert_eq!(
+            spread["whenUnsatisfiable"], "ScheduleAnyway",
+            "one node is enough"
+        );
+        assert_eq!(
+            spread["labelSelector"]["matchLabels"],
+            spec["selector"]["matchLabels"]
+        );
+    }
+    let budget = find(&objects, "PodDisruptionBudget", "probity");
+    assert_eq!(budget["spec"]["minAvailable"], 1);
+    assert_eq!(budget["spec"]["selector"], spec["selector"]);
+
+    let objects = render(&["--set", "replicas=1"]);
+    assert!(
+        !objects
+            .iter()
+            .any(|object| object["kind"] == "PodDisruptionBudget")
+    );
+    assert_eq!(pod(&objects)["topologySpreadConstraints"], Value::Null);
 }

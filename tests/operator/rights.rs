@@ -9,7 +9,7 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode};
-use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
 use kube::api::{Api, DeleteParams};
 use probity::evidence::Digest;
 use serde_json::json;
@@ -209,12 +209,13 @@ fn requests_are_read_as_the_authorizer_does() {
 
 /// What the role that the operator runs with grants, as (verb, resource).
 async fn granted(stage: &Stage) -> BTreeSet<(String, String)> {
-    let role = Api::<ClusterRole>::all(stage.client.clone())
+    let cluster: ClusterRole = Api::all(stage.client.clone()).get("probity").await.unwrap();
+    let own: Role = Api::namespaced(stage.client.clone(), "probity-system")
         .get("probity")
         .await
         .unwrap();
     let mut all = BTreeSet::new();
-    for rule in role.rules.unwrap() {
+    for rule in cluster.rules.into_iter().chain(own.rules).flatten() {
         for group in rule.api_groups.as_deref().unwrap() {
             for resource in rule.resources.as_deref().unwrap() {
                 for verb in &rule.verbs {

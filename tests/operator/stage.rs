@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     net::SocketAddr,
     path::Path,
     sync::{Mutex, OnceLock},
@@ -27,8 +28,9 @@ use kube::{
 use probity::{
     api::v1alpha1::{ArtifactVerification, ClusterDeploymentPolicy, ModelDeployment, TrustRoot},
     artifact::oci::HostPolicy,
-    controller::{Settings, run},
+    controller,
     evidence::{Digest, Reference},
+    operator::{MakeJudge, Settings, run},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -55,10 +57,20 @@ pub const FOREIGN: &str = "127.0.0.1:9";
 pub struct Operator {
     /// Where `/livez` and so on are.
     pub admin: SocketAddr,
+    /// What the Lease calls it.
+    pub identity: String,
     /// What it asked the API server so far.
     pub requests: Requests,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<oneshot::Sender<End>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// How an operator ends.
+#[derive(Debug, PartialEq)]
+enum End {
+    InOrder,
+    /// As by `kill -9`: nothing is finished, nothing given back.
+    Killed,
 }
 
 impl Operator {
@@ -66,10 +78,11 @@ impl Operator {
     pub fn start(kubeconfig: &Path, hosts: HostPolicy) -> Self {
         let kubeconfig = kubeconfig.to_owned();
         let admin = free_address();
+        let identity = format!("operator-{}", admin.port());
         let requests = Requests::default();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn({
-            let requests = requests.clone();
+            let (requests, identity) = (requests.clone(), identity.clone());
             move || {
                 let runtime = tokio::runtime::Builder::new_multi_thread()
                     .worker_threads(2)
@@ -79,22 +92,41 @@ impl Operator {
                 runtime.block_on(async {
                     let client = operators_client(&kubeconfig, requests).await;
                     let settings = Settings {
-                        fetch_image: FETCH_IMAGE.into(),
-                        hosts,
-                        concurrency: 16,
+                        controllers: controller::Settings {
+                            fetch_image: FETCH_IMAGE.into(),
+                            hosts,
+                            concurrency: 16,
+                        },
+                        admin_address: admin,
+                        namespace: "probity-system".into(),
+                        identity,
+                        admission: None,
                     };
-                    let stopped = async {
+                    let (in_order, ordered) = oneshot::channel::<()>();
+                    let killed = async {
                         // Also when the test that holds the other end is gone.
-                        let _ = stopped.await;
+                        let end = stopped.await.unwrap_or(End::InOrder);
+                        if end == End::InOrder {
+                            let _ = in_order.send(());
+                            std::future::pending::<()>().await;
+                        }
                     };
-                    run(client, settings, admin, stopped)
-                        .await
-                        .expect("the operator runs");
+                    let judge: Option<MakeJudge<Infallible>> = None;
+                    let running = Box::pin(run(client, settings, judge, async {
+                        let _ = ordered.await;
+                    }));
+                    tokio::select! {
+                        ended = running => ended.expect("the operator runs"),
+                        () = killed => {}
+                    }
                 });
+                // Tasks it had started end with the runtime, wherever they are.
+                runtime.shutdown_background();
             }
         });
         Self {
             admin,
+            identity,
             requests,
             stop: Some(stop),
             thread: Some(thread),
@@ -128,8 +160,17 @@ impl Operator {
     }
 
     /// Ends it and waits until it has.
-    pub fn end(mut self) {
-        self.stop.take().map(|stop| stop.send(()));
+    pub fn end(self) {
+        self.ends(End::InOrder);
+    }
+
+    /// Ends it as by `kill -9`.
+    pub fn kill(self) {
+        self.ends(End::Killed);
+    }
+
+    fn ends(mut self, end: End) {
+        self.stop.take().map(|stop| stop.send(end));
         self.thread
             .take()
             .unwrap()
@@ -140,7 +181,7 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        self.stop.take().map(|stop| stop.send(()));
+        self.stop.take().map(|stop| stop.send(End::InOrder));
     }
 }
 
@@ -209,8 +250,14 @@ pub async fn grant(client: &Client) {
     )
     .await;
     for object in objects {
-        if ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]
-            .contains(&object["kind"].as_str().unwrap_or(""))
+        if [
+            "ServiceAccount",
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "Role",
+            "RoleBinding",
+        ]
+        .contains(&object["kind"].as_str().unwrap_or(""))
         {
             apply(client, object).await;
         }

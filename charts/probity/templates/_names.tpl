@@ -36,3 +36,57 @@ trusted by digest, never by tag.
 {{- required "image.digest: say which image it is, as sha256:… (`crane digest REPOSITORY:TAG` tells it)" .digest -}}
 {{- end -}}
 {{- end -}}
+
+{{/* By what the API server calls admission. */}}
+{{- define "probity.webhookService" -}}
+{{ include "probity.fullname" . }}-webhook
+{{- end -}}
+
+{{/* The Secret with the certificate of admission. */}}
+{{- define "probity.certificateSecret" -}}
+{{ .Values.certificates.secretName | default (printf "%s-admission" (include "probity.fullname" .)) }}
+{{- end -}}
+
+{{/* "yes" when the operator makes the certificate of admission, else nothing. */}}
+{{- define "probity.managesCertificates" -}}
+{{- if and .Values.admission.enabled (eq .Values.certificates.mode "SelfManaged") -}}yes{{- end -}}
+{{- end -}}
+
+{{/*
+What both webhooks have in common. One fixed selector: a label of a namespace is the only thing that lets Probity see
+it, and neither the cluster's own namespaces nor the operator's can ever be governed, so that the cluster and the
+operator come up without it. `caBundle` is not here when the operator writes it: nobody who applies the chart again
+would then take it back.
+*/}}
+{{- define "probity.webhook" -}}
+admissionReviewVersions: [v1]
+clientConfig:
+  service:
+    name: {{ include "probity.webhookService" .top }}
+    namespace: {{ .top.Release.Namespace }}
+    path: {{ .path }}
+    port: 443
+  {{- if and (eq .top.Values.certificates.mode "Secret") .top.Values.certificates.caBundle }}
+  caBundle: {{ .top.Values.certificates.caBundle | b64enc }}
+  {{- end }}
+namespaceSelector:
+  matchExpressions:
+    - key: probity.dev/governed
+      operator: In
+      values: ["true"]
+    - key: kubernetes.io/metadata.name
+      operator: NotIn
+      values: {{ list "kube-system" "kube-node-lease" .top.Release.Namespace | uniq | toJson }}
+failurePolicy: Fail
+matchPolicy: Equivalent
+sideEffects: None
+timeoutSeconds: 5
+{{- end -}}
+
+{{/* Tells cert-manager whose authority goes into `caBundle`. */}}
+{{- define "probity.injectCA" -}}
+{{- if eq .Values.certificates.mode "CertManager" -}}
+annotations:
+  cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "probity.fullname" . }}-admission
+{{- end -}}
+{{- end -}}
