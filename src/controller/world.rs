@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::{
     api::{
         GOVERNED_LABEL,
-        v1alpha1::{ClusterDeploymentPolicy, TrustRoot},
+        v1alpha1::{ClusterDeploymentPolicy, TrustRoot, UnmanagedPods},
     },
     artifact::signature::PublicKey,
     evidence::{Effect, Reason},
@@ -267,6 +267,8 @@ fn unreadable(invalid: &InvalidObject) -> Rules {
         threshold: 1,
         repositories: None,
         revoked: BTreeMap::new(),
+        unmanaged_pods: UnmanagedPods::Deny,
+        exempt: Vec::new(),
         problems: vec![Problem::new(Reason::PolicyInvalid, "spec", message)],
     }
 }

@@ -30,6 +30,6 @@ pub use compile::compile;
 pub use decision::{Decision, MAX_FINDINGS, evaluate, severity};
 pub use facts::{Evidence, Facts, Verification};
 pub use requirements::{MAX_KEYS, required_keys};
-pub use rules::{Problem, Rules, SignerRule};
+pub use rules::{Exemption, Problem, Rules, SignerRule};
 pub use select::{NamespaceSelector, selecting};
 pub use world::World;

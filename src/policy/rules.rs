@@ -1,11 +1,14 @@
 //! A policy ready to be applied: names resolved to keys, globs and selectors compiled, problems kept.
 //! Plain data; made by `compile` only.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::{checks::repositories::Repositories, select::NamespaceSelector};
 use crate::{
-    api::v1alpha1::TrustedKey,
+    api::v1alpha1::{TrustedKey, UnmanagedPods},
     evidence::{Digest, Effect, Failure, Reason},
 };
 
@@ -57,6 +60,15 @@ impl SignerRule {
     }
 }
 
+/// Pods that run though no `ModelDeployment` answers for them, as far as this policy is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exemption {
+    /// Every container of the pod must run one of these images.
+    pub image_digests: BTreeSet<Digest>,
+    /// The account that must have made the pod, compared as it is.
+    pub requester: String,
+}
+
 /// A policy ready to be applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
@@ -78,6 +90,10 @@ pub struct Rules {
     pub repositories: Option<Repositories>,
     /// Digests that must never serve, and why.
     pub revoked: BTreeMap<Digest, String>,
+    /// What happens to pods that no `ModelDeployment` answers for.
+    pub unmanaged_pods: UnmanagedPods,
+    /// Which of those pods this policy lets run. Another policy that does not still refuses them.
+    pub exempt: Vec<Exemption>,
     /// What keeps the policy as a whole from being applied. While there is one, the policy denies wherever it selects.
     pub problems: Vec<Problem>,
 }
