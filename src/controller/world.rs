@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::{
     api::{
         GOVERNED_LABEL,
-        v1alpha1::{ClusterDeploymentPolicy, TrustRoot},
+        v1alpha1::{ClusterDeploymentPolicy, TrustRoot, UnmanagedPods},
     },
     artifact::signature::PublicKey,
     evidence::{Effect, Reason},
@@ -271,7 +271,7 @@ fn unreadable(invalid: &InvalidObject) -> Rules {
         threshold: 1,
         repositories: None,
         revoked: BTreeMap::new(),
-        unmanaged_pods: crate::api::v1alpha1::UnmanagedPods::Deny,
+        unmanaged_pods: UnmanagedPods::Deny,
         exempt: Vec::new(),
         grace_period: crate::policy::DEFAULT_GRACE_PERIOD,
         problems: vec![Problem::new(Reason::PolicyInvalid, "spec", message)],

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::SignedDuration;
 
 use super::{
-    NamespaceSelector, Problem, Rules, SignerRule, checks::repositories::Repositories, trust::TrustRoots,
+    Exemption, NamespaceSelector, Problem, Rules, SignerRule, checks::repositories::Repositories,
+    trust::TrustRoots,
 };
 use crate::{
-    api::v1alpha1::{ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, SignerDefinition, UnmanagedPods},
+    api::v1alpha1::{ClusterDeploymentPolicy, PolicyBody, SignerDefinition, UnmanagedPods},
     evidence::{Effect, Reason},
 };
 
@@ -21,8 +22,8 @@ pub const DEFAULT_GRACE_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 /// A policy with a problem of its own (a selector, glob, threshold or signer's name that makes no sense) denies wherever
 /// it selects. A signer without a usable key cannot sign; a policy none of whose signers can sign denies as well.
 pub fn compile(policy: &ClusterDeploymentPolicy, trust: &TrustRoots) -> Rules {
-    let spec = &policy.spec;
-    let (namespaces, mut problems) = NamespaceSelector::compile(&spec.namespace_selector);
+    let spec = &policy.spec.body;
+    let (namespaces, mut problems) = NamespaceSelector::compile(&policy.spec.namespace_selector);
     let signers = signers(spec, trust, &mut problems);
     let threshold = threshold(spec, &mut problems);
     let repositories = spec.model.repositories.as_deref().map(|globs| {
@@ -36,6 +37,7 @@ pub fn compile(policy: &ClusterDeploymentPolicy, trust: &TrustRoots) -> Rules {
             .entry(revocation.digest)
             .or_insert_with(|| revocation.reason.clone());
     }
+    let exempt = exemptions(spec, &mut problems);
     Rules {
         policy: format!(
             "ClusterDeploymentPolicy/{}",
@@ -49,8 +51,8 @@ pub fn compile(policy: &ClusterDeploymentPolicy, trust: &TrustRoots) -> Rules {
         threshold,
         repositories,
         revoked,
-        unmanaged_pods: UnmanagedPods::Deny,
-        exempt: Vec::new(),
+        unmanaged_pods: spec.unmanaged_pods.unwrap_or(UnmanagedPods::Deny),
+        exempt,
         grace_period: DEFAULT_GRACE_PERIOD,
         problems,
     }
@@ -60,7 +62,7 @@ fn invalid(field: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem::new(Reason::PolicyInvalid, field, message)
 }
 
-fn threshold(spec: &ClusterDeploymentPolicySpec, problems: &mut Vec<Problem>) -> usize {
+fn threshold(spec: &PolicyBody, problems: &mut Vec<Problem>) -> usize {
     let threshold = usize::try_from(spec.model.threshold.unwrap_or(1)).unwrap_or(usize::MAX);
     if threshold == 0 {
         problems.push(invalid(
@@ -77,12 +79,39 @@ fn threshold(spec: &ClusterDeploymentPolicySpec, problems: &mut Vec<Problem>) ->
     threshold
 }
 
+/// The exemptions. One that could not be met is a mistake, and one that half the world could meet would be worse.
+fn exemptions(spec: &PolicyBody, problems: &mut Vec<Problem>) -> Vec<Exemption> {
+    let mut exempt = Vec::new();
+    for (at, exemption) in spec.exempt.iter().flatten().enumerate() {
+        let mut refuse = |field: &str, message: &str| {
+            problems.push(invalid(format!("spec.exempt[{at}].{field}"), message));
+        };
+        if exemption.image_digests.is_empty() {
+            refuse(
+                "imageDigests",
+                "no image is exempt: name its digest, or leave the exemption out",
+            );
+        }
+        let requester = &exemption.requester;
+        if requester.is_empty() || requester.contains(|c: char| c == '*' || c.is_whitespace()) {
+            refuse(
+                "requester",
+                "is no account: write one by its full name, such as system:serviceaccount:kube-system:daemon-set-controller",
+            );
+        }
+        if exemption.reason.trim().is_empty() {
+            refuse("reason", "nobody will know why these pods run: write the reason");
+        }
+        exempt.push(Exemption {
+            image_digests: exemption.image_digests.iter().copied().collect(),
+            requester: requester.clone(),
+        });
+    }
+    exempt
+}
+
 /// The signers whose signatures count. Definitions that `model.signers` does not name grant nothing and are left alone.
-fn signers(
-    spec: &ClusterDeploymentPolicySpec,
-    trust: &TrustRoots,
-    problems: &mut Vec<Problem>,
-) -> Vec<SignerRule> {
+fn signers(spec: &PolicyBody, trust: &TrustRoots, problems: &mut Vec<Problem>) -> Vec<SignerRule> {
     let mut definitions: BTreeMap<&str, &SignerDefinition> = BTreeMap::new();
     for definition in &spec.signers {
         if !is_local_name(&definition.name) {
@@ -217,6 +246,8 @@ mod tests {
     fn compiled(pointer: &str, value: Value) -> Rules {
         let mut spec = json!({
             "namespaceSelector": {},
+            "unmanagedPods": "Deny",
+            "exempt": [],
             "signers": [
                 {"name": "release", "key": {"trustRoot": "bank-keys", "keys": ["q3"]}},
                 {"name": "vault", "key": {"trustRoot": "bank-keys", "keys": ["q4"]}},
@@ -266,6 +297,31 @@ mod tests {
     }
 
     #[test]
+    fn exemptions_are_plain_data() {
+        let digest = format!("sha256:{}", "cd".repeat(32));
+        let rules = compiled(
+            "/exempt",
+            json!([{"imageDigests": [digest, digest], "requester": "system:node:a", "reason": "an agent"}]),
+        );
+        assert_eq!(rules.ready(), Ok(()));
+        let image_digests = [Digest::from_bytes([0xcd; 32])].into();
+        let requester = "system:node:a".to_owned();
+        assert_eq!(
+            rules.exempt,
+            [Exemption {
+                image_digests,
+                requester
+            }]
+        );
+    }
+
+    #[test_case(json!(null) => UnmanagedPods::Deny; "left out")]
+    #[test_case(json!("Warn") => UnmanagedPods::Warn; "as it is written")]
+    fn unmanaged_pods(value: Value) -> UnmanagedPods {
+        compiled("/unmanagedPods", value).unmanaged_pods
+    }
+
+    #[test]
     fn a_definition_grants_nothing_by_itself() {
         let rules = compiled("/model", json!({"signers": ["release"]}));
         assert_eq!(rules.signers.len(), 1);
@@ -286,6 +342,10 @@ mod tests {
     #[test_case("/model/signers", json!([]), "spec.model.signers", "name at least one"; "nobody's signature counts")]
     #[test_case("/model/repositories", json!(["registry.example/models/*", "https://a/b"]), "spec.model.repositories[1]", "scheme"; "bad glob")]
     #[test_case("/namespaceSelector", json!({"matchExpressions": [{"key": "a", "operator": "Like"}]}), "spec.namespaceSelector.matchExpressions[0].operator", "no operator"; "bad selector")]
+    #[test_case("/exempt", json!([{"imageDigests": [], "requester": "a", "reason": "r"}]), "spec.exempt[0].imageDigests", "no image"; "an exemption of nothing")]
+    #[test_case("/exempt", json!([{"imageDigests": [format!("sha256:{}", "ab".repeat(32))], "requester": "system:*", "reason": "r"}]), "spec.exempt[0].requester", "is no account"; "an exemption of half the world")]
+    #[test_case("/exempt", json!([{"imageDigests": [format!("sha256:{}", "ab".repeat(32))], "requester": "", "reason": "r"}]), "spec.exempt[0].requester", "is no account"; "an exemption of nobody")]
+    #[test_case("/exempt", json!([{"imageDigests": [format!("sha256:{}", "ab".repeat(32))], "requester": "a", "reason": " "}]), "spec.exempt[0].reason", "write the reason"; "an exemption without a reason")]
     fn a_problem_of_the_policy_itself_blocks_it(pointer: &str, value: Value, field: &str, words: &str) {
         let rules = compiled(pointer, value);
         let problem = rules.blocking()[0];

@@ -62,12 +62,12 @@ impl SignerRule {
     }
 }
 
-/// Pods that need no model: just these images, from just this maker.
+/// Pods that run though no `ModelDeployment` answers for them, as far as this policy is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exemption {
-    /// Every image of the pod must be one of these.
+    /// Every container of the pod must run one of these images.
     pub image_digests: BTreeSet<Digest>,
-    /// Who makes the pod, as the API server authenticates it.
+    /// The account that must have made the pod, compared as it is.
     pub requester: String,
 }
 
@@ -92,9 +92,9 @@ pub struct Rules {
     pub repositories: Option<Repositories>,
     /// Digests that must never serve, and why.
     pub revoked: BTreeMap<Digest, String>,
-    /// What becomes of pods that no model answers for.
+    /// What happens to pods that no `ModelDeployment` answers for.
     pub unmanaged_pods: UnmanagedPods,
-    /// Pods that need no model.
+    /// Which of those pods this policy lets run. Another policy that does not still refuses them.
     pub exempt: Vec<Exemption>,
     /// For how long pods of what serves are replaced after it turned bad.
     pub grace_period: SignedDuration,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use super::{Evidence, Facts, NamespaceSelector, Problem, Rules, SignerRule, Verification};
 use crate::{
-    api::{GOVERNED_LABEL, v1alpha1::TrustedKey},
+    api::{
+        GOVERNED_LABEL,
+        v1alpha1::{TrustedKey, UnmanagedPods},
+    },
     evidence::{Digest, Effect, Failure, FileDifference, KeyFingerprint, Reason, SignerIdentity},
 };
 
@@ -53,7 +56,7 @@ pub(super) fn rules(signers: Vec<SignerRule>) -> Rules {
         threshold: 1,
         repositories: None,
         revoked: BTreeMap::new(),
-        unmanaged_pods: crate::api::v1alpha1::UnmanagedPods::Deny,
+        unmanaged_pods: UnmanagedPods::Deny,
         exempt: Vec::new(),
         grace_period: crate::policy::DEFAULT_GRACE_PERIOD,
         problems: Vec::new(),

@@ -3,6 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules;
@@ -30,6 +31,15 @@ pub struct ClusterDeploymentPolicySpec {
     /// Which namespaces this policy applies to, of those with the label `probity.dev/governed=true`; `{}` selects them all.
     #[schemars(schema_with = "rules::label_selector")]
     pub namespace_selector: LabelSelector,
+    /// What must hold there.
+    #[serde(flatten)]
+    pub body: PolicyBody,
+}
+
+/// What must hold, wherever it applies: the part that every kind of policy has.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyBody {
     /// What happens when something does not hold. `Enforce` (left out): the model does not serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::value::<Effect>")]
@@ -40,6 +50,47 @@ pub struct ClusterDeploymentPolicySpec {
     pub signers: Vec<SignerDefinition>,
     /// What must hold for the model itself.
     pub model: ModelRequirements,
+    /// What happens to pods that no `ModelDeployment` answers for. Left out: `Deny`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<UnmanagedPods>")]
+    pub unmanaged_pods: Option<UnmanagedPods>,
+    /// Pods that nobody's `ModelDeployment` answers for and that run all the same: those of a system, such as an agent on
+    /// every node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 32))]
+    pub exempt: Option<Vec<PodExemption>>,
+}
+
+/// What happens to pods that no `ModelDeployment` answers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum UnmanagedPods {
+    /// They are refused.
+    Deny,
+    /// They run, and whoever made them is warned.
+    Warn,
+    /// They run.
+    Allow,
+}
+
+/// Pods that run though no `ModelDeployment` answers for them: those that consist of these images alone and that this
+/// account made.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PodExemption {
+    /// The images, by digest. Every container of the pod must run one of them.
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 64))]
+    pub image_digests: Vec<Digest>,
+    /// The account that makes the pods, as the API server knows it: for a DaemonSet that is
+    /// `system:serviceaccount:kube-system:daemon-set-controller`.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = rules::user_name())]
+    pub requester: String,
+    /// Why, for whoever reads the policy.
+    #[schemars(length(min = 1, max = 256))]
+    pub reason: String,
 }
 
 /// A signer under a name that the rest of the policy refers to.
@@ -93,17 +144,6 @@ pub struct ModelRequirements {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["digest".into()]))]
     #[schemars(length(max = 256))]
     pub revoked: Option<Vec<Revocation>>,
-}
-
-/// What becomes of pods that no `ModelDeployment` answers for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum UnmanagedPods {
-    /// They are refused.
-    Deny,
-    /// They run, and whoever makes them is told.
-    Warn,
-    /// They run.
-    Allow,
 }
 
 /// A digest that must never serve.

@@ -124,6 +124,13 @@ pub fn object_name() -> Rule {
         .message("must be the name of an object: lower-case letters, digits, dashes and dots")
 }
 
+/// The name of an account as a request carries it: there is no pattern in one, and no blank around it.
+pub fn user_name() -> Rule {
+    Rule::new(r"self.matches(r'^[^\s*]+$')").message(
+        "must be one account by its full name, such as system:serviceaccount:kube-system:daemon-set-controller: no blanks and no *",
+    )
+}
+
 /// The private half must never be sent here; saying so beats "no public key".
 pub fn key_is_not_private() -> Rule {
     Rule::new("!self.contains('PRIVATE KEY-----')").message(
