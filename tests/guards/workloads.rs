@@ -170,6 +170,7 @@ async fn what_belongs_to_a_model_is_changed_by_nobody_else() {
     let label = |value: Value| json!({"metadata": {"labels": {"probity.dev/model": value}}});
     let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "server", "image": "registry.example/x"}]}}}});
     let restart = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}});
+    let unmarked = json!({"metadata": {"labels": {"probity.dev/model": null}, "ownerReferences": null}});
     let rows = [
         ("image", &deployment, image.clone()),
         ("rollout restart", &deployment, restart),
@@ -218,6 +219,8 @@ async fn what_belongs_to_a_model_is_changed_by_nobody_else() {
         ),
         ("token", &account, json!({"automountServiceAccountToken": true})),
         ("let go", &account, json!({"metadata": {"ownerReferences": null}})),
+        ("every mark at once", &service, unmarked.clone()),
+        ("every mark at once", &account, unmarked),
     ];
     let mut wrong = Vec::new();
     for (what, url, patch) in rows {
@@ -227,6 +230,14 @@ async fn what_belongs_to_a_model_is_changed_by_nobody_else() {
                 not_refused(&answer, "workloads", CHANGED).map(|text| format!("{what} {url} {user}: {text}")),
             );
         }
+    }
+    // The Deployment controller is believed about its sets only.
+    for (url, spec) in [
+        (&service, json!({"selector": {"app": "shop"}})),
+        (&deployment, json!({"replicas": 9})),
+    ] {
+        let answer = merge(DEPLOYMENTS, &format!("{url}?dryRun=All"), &json!({"spec": spec})).await;
+        wrong.extend(not_refused(&answer, "workloads", CHANGED).map(|text| format!("{url}: {text}")));
     }
     none_wrong(&wrong);
 }
