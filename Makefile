@@ -25,7 +25,7 @@ help: ## List the targets
 ## See it work
 
 .PHONY: demo
-demo: ## A real cluster, a signed model that serves, three that do not (needs root)
+demo: ## A real cluster, a signed model that serves, and what does not (needs root)
 	@build/require linux rust go python cc root
 	@build/demo
 

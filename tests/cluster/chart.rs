@@ -7,7 +7,8 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::core::v1::Pod, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    api::{apps::v1::Deployment, core::v1::Pod},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{Api, ResourceExt as _, api::ListParams};
 use probity::api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, TrustRoot};
@@ -39,6 +40,8 @@ impl Chart {
             format!("image.repository={repository}"),
             format!("image.digest={digest}"),
             format!("registries.plainHTTP={{{}}}", plain.join(",")),
+            // These tests know which pod works; that two take turns is shown without a node.
+            "replicas=1".to_owned(),
         ];
         Self {
             kubeconfig: kubeconfig.to_owned(),
@@ -100,6 +103,11 @@ pub async fn operator_pods(bed: &Bed) -> Vec<Pod> {
         .await
         .unwrap()
         .items
+}
+
+/// The Deployments beside the operator's own.
+pub fn operator_deployment(bed: &Bed) -> Api<Deployment> {
+    Api::namespaced(bed.client.clone(), NAMESPACE)
 }
 
 /// The operator's pod, once it is the only one and ready.

@@ -23,6 +23,7 @@ mod audit;
 mod bed;
 mod chart;
 mod container;
+mod door;
 mod failing;
 mod fetching;
 mod harness;
@@ -64,9 +65,12 @@ const TESTS: &[Test] = tests![
     together names::a_foreign_deployment_of_the_same_name_is_left_alone,
     together names::everything_of_a_deleted_model_goes,
     together operator::of_two_quick_edits_the_last_one_counts,
+    together door::pods_that_no_model_answers_for_do_not_run,
+    together door::a_model_whose_key_is_withdrawn_lives_on_and_a_revoked_one_is_not_replaced,
     alone operator::killed_in_the_middle_of_a_rollout_it_goes_on,
     alone operator::a_steady_state_writes_nothing,
     alone operator::every_right_it_used_it_has,
+    alone door::while_the_operator_is_away_nothing_is_made_where_it_governs,
     alone chart::models_outlive_upgrade_and_reinstallation,
 ];
 

@@ -48,6 +48,8 @@ pub struct Models {
     pub large: Model,
     /// The public key that the policy trusts.
     pub release_key: String,
+    /// One that it does not.
+    pub stranger_key: String,
 }
 
 static MODELS: OnceLock<Models> = OnceLock::new();
@@ -106,6 +108,7 @@ fn make(at: &Path) -> Models {
     let middle = weights.len() / 2;
     weights[middle] ^= 0xff;
     fs::write(digits_altered.path("model.onnx"), weights).unwrap();
+    let stranger_key = fs::read_to_string(at.join("stranger.pub")).unwrap();
     let release_key = fs::read_to_string(at.join("release.pub")).unwrap();
     Models {
         digits,
@@ -118,6 +121,7 @@ fn make(at: &Path) -> Models {
         lonely,
         large,
         release_key,
+        stranger_key,
     }
 }
 

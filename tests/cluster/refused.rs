@@ -10,6 +10,7 @@ use kube::{
     Api, ResourceExt as _,
     api::{ListParams, WatchEvent, WatchParams},
 };
+use probity::api::MODEL_LABEL;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -57,20 +58,18 @@ async fn never_has_a_pod(bed: &'static Bed, name: &str, model: &'static Model, r
     space.edit(name, json!({"server": {"replicas": 2}})).await;
     space.is_not_ready(name, reason).await;
 
-    let marker: Pod = space
-        .create(json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "marker"},
-            "spec": {
-                "schedulerName": "nobody",
-                "securityContext": {"runAsNonRoot": true, "runAsUser": 1, "seccompProfile": {"type": "RuntimeDefault"}},
-                "containers": [{"name": "x", "image": bed.light,
-                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],
-            },
-        }))
+    assert!(space.list::<Deployment>("").await.is_empty());
+    assert!(space.list::<ReplicaSet>("").await.is_empty());
+    assert!(space.list::<Service>("").await.is_empty());
+    // A good model's pod is the next one there is.
+    let good = models()
+        .small
+        .push(&bed.node.registry, &format!("models/{name}-good"), "1")
         .await;
+    space.model("marker", &good.tagged).await;
     let first = events.filter_map(async |event| match event {
         Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) => {
-            Some(pod.name_any())
+            Some(pod.labels().get(MODEL_LABEL).cloned())
         }
         Ok(WatchEvent::Bookmark(_)) => None,
         Ok(WatchEvent::Error(error)) => panic!("{error:?}"),
@@ -80,12 +79,9 @@ async fn never_has_a_pod(bed: &'static Bed, name: &str, model: &'static Model, r
         .await
         .expect("the marker is seen");
     assert_eq!(
-        first,
-        Some(marker.name_any()),
-        "the first pod of this namespace is ours"
+        first.flatten().as_deref(),
+        Some("marker"),
+        "the first pod of this namespace is the good model's"
     );
-    assert!(space.list::<Deployment>("").await.is_empty());
-    assert!(space.list::<ReplicaSet>("").await.is_empty());
-    assert!(space.list::<Service>("").await.is_empty());
     space.done().await;
 }
