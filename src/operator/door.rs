@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use crate::{
     admission::{
         self, Judge,
-        certificates::{self, Certificates},
+        certificates::{self, Certificates, EVERY},
     },
     controller::world::WorldView,
 };
@@ -83,9 +83,10 @@ impl<J: Judge> Door<J> {
                 host: admission.host,
                 webhooks,
             };
-            certificates::renew(client.clone(), names, certificates.clone(), now).boxed()
+            certificates::renew(client.clone(), names, certificates.clone(), now, EVERY).boxed()
         });
-        let following = certificates::follow(client, namespace, admission.secret, certificates.clone());
+        let following =
+            certificates::follow(client, namespace, admission.secret, certificates.clone(), EVERY);
         let (world, limits, stop) = (world.clone(), admission.limits, stop.shared());
         let answering = async move {
             tokio::select! {

@@ -66,9 +66,14 @@ impl Readiness {
         if *self.stopping.borrow() {
             lacking.push("it is stopping".to_owned());
         }
-        let missing = self.world.missing().join(", ");
-        if !missing.is_empty() || !self.world.is_ready() {
-            lacking.push(format!("{missing} cannot be read yet (are the CRDs installed, and may the operator list and watch them?)"));
+        if !self.world.is_ready() {
+            let missing = self.world.missing();
+            if missing.is_empty() {
+                lacking.push("what was read is being put together".into());
+            } else {
+                let missing = missing.join(", ");
+                lacking.push(format!("{missing} cannot be read yet (are the CRDs installed, and may the operator list and watch them?)"));
+            }
         }
         if self.heartbeat.is_silent() {
             lacking.push(format!(

@@ -7,11 +7,14 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1::Pod},
+    api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{Api, ResourceExt as _, api::ListParams};
-use probity::api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, TrustRoot};
+use probity::{
+    api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, TrustRoot},
+    operator::LEASE,
+};
 use serde_json::json;
 
 use crate::{
@@ -24,6 +27,8 @@ use crate::{
 
 /// Where the operator is installed.
 pub const NAMESPACE: &str = "probity-system";
+/// How many operators the chart runs when it is not told.
+pub const REPLICAS: usize = 2;
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/probity");
 
 /// The release of this run.
@@ -40,8 +45,6 @@ impl Chart {
             format!("image.repository={repository}"),
             format!("image.digest={digest}"),
             format!("registries.plainHTTP={{{}}}", plain.join(",")),
-            // These tests know which pod works; that two take turns is shown without a node.
-            "replicas=1".to_owned(),
         ];
         Self {
             kubeconfig: kubeconfig.to_owned(),
@@ -110,11 +113,16 @@ pub fn operator_deployment(bed: &Bed) -> Api<Deployment> {
     Api::namespaced(bed.client.clone(), NAMESPACE)
 }
 
-/// The operator's pod, once it is the only one and ready.
+/// The pod that leads, once all are ready, there are as many as the chart asks for, and one of them leads.
 pub async fn operator_pod(bed: &Bed) -> Pod {
-    eventually("the operator to be ready", async || {
+    let leases: Api<Lease> = Api::namespaced(bed.client.clone(), NAMESPACE);
+    eventually("the operators to be ready, and one to lead", async || {
         let mut pods = operator_pods(bed).await;
-        (pods.len() == 1 && is_ready(&pods[0])).then(|| pods.remove(0))
+        let lease = leases.get_opt(LEASE).await.unwrap()?;
+        let leads = lease.spec?.holder_identity?;
+        let settled = pods.len() == REPLICAS && pods.iter().all(is_ready);
+        let leading = pods.iter().position(|pod| pod.name_any() == leads)?;
+        settled.then(|| pods.remove(leading))
     })
     .await
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     bed::Bed,
-    chart::{operator_deployment, operator_pods},
+    chart::{REPLICAS, operator_deployment, operator_pods},
     models::models,
     space::{Space, eventually, is_ready, until},
 };
@@ -230,7 +230,7 @@ pub async fn a_model_whose_key_is_withdrawn_lives_on_and_a_revoked_one_is_not_re
 /// Alone: without the operator nobody else's models go on.
 pub async fn while_the_operator_is_away_nothing_is_made_where_it_governs(bed: &'static Bed) {
     let space = Space::new(bed, "closed").await;
-    let scale = async |replicas: i32| {
+    let scale = async |replicas: usize| {
         operator_deployment(bed)
             .patch(
                 "probity",
@@ -255,13 +255,13 @@ pub async fn while_the_operator_is_away_nothing_is_made_where_it_governs(bed: &'
     };
     let elsewhere: Api<Pod> = Api::namespaced(bed.client.clone(), "default");
     elsewhere.create(&dry, &bare).await.expect("others never notice");
-    scale(1).await;
+    scale(REPLICAS).await;
     let ready = |deployment: &Deployment| {
         deployment
             .status
             .as_ref()
             .and_then(|status| status.ready_replicas)
-            == Some(1)
+            == i32::try_from(REPLICAS).ok()
     };
     until(
         &operator_deployment(bed),

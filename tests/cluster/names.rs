@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub async fn a_foreign_deployment_of_the_same_name_is_left_alone(bed: &'static Bed) {
-    let space = Space::new(bed, "foreign").await;
+    let space = Space::ungoverned(bed, "foreign").await;
     let label = json!({"app": "thesis"});
     space
         .create::<Deployment>(json!({
@@ -41,6 +41,8 @@ pub async fn a_foreign_deployment_of_the_same_name_is_left_alone(bed: &'static B
     };
     let before: Deployment = space.until("thesis", "to be available", available).await;
     let pods = uids(&space.list::<Pod>("app=thesis").await);
+    // Its pods were there before any policy applied, and stay.
+    space.govern().await;
 
     let pushed = models()
         .small

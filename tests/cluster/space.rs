@@ -40,9 +40,16 @@ pub struct Space {
 
 impl Space {
     pub async fn new(bed: &'static Bed, name: &str) -> Self {
+        let space = Self::ungoverned(bed, name).await;
+        space.govern().await;
+        space
+    }
+
+    /// One that no policy applies to yet.
+    pub async fn ungoverned(bed: &'static Bed, name: &str) -> Self {
         let namespace: Namespace = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": name, "labels": {GOVERNED_LABEL: "true", "pod-security.kubernetes.io/enforce": "restricted"}},
+            "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
         }))
         .unwrap();
         Api::all(bed.client.clone())
@@ -53,6 +60,15 @@ impl Space {
             bed,
             namespace: name.to_owned(),
         }
+    }
+
+    /// From now on policies apply.
+    pub async fn govern(&self) {
+        let label = json!({"metadata": {"labels": {GOVERNED_LABEL: "true"}}});
+        Api::<Namespace>::all(self.bed.client.clone())
+            .patch(&self.namespace, &PatchParams::default(), &Patch::Merge(&label))
+            .await
+            .unwrap();
     }
 
     pub fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {

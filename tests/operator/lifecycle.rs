@@ -1,10 +1,14 @@
 //! Operators that start before their definitions, end half-way, or are two: on an API server of their own, so that no
 //! other operator helps.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::{
-    api::apps::v1::Deployment,
+    api::{apps::v1::Deployment, coordination::v1::Lease},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
@@ -14,6 +18,7 @@ use kube::{
 use probity::{
     api::{custom_resource_definitions, v1alpha1::ModelDeployment},
     evidence::Digest,
+    operator::LEASE,
 };
 use serde_json::{Value, json};
 
@@ -65,6 +70,17 @@ async fn deployed(client: &Client, namespace: &str, digest: Digest) -> Deploymen
         runs(deployment) == Some(digest)
     })
     .await
+}
+
+/// Waits until the Lease is held by somebody who is wanted; an empty name is nobody.
+async fn leader(client: &Client, wanted: impl Fn(&String) -> bool) -> String {
+    let api: Api<Lease> = Api::namespaced(client.clone(), "probity-system");
+    let holder = |lease: &Lease| {
+        let spec = lease.spec.clone().unwrap_or_default();
+        spec.holder_identity.unwrap_or_default()
+    };
+    let lease = until(&api, LEASE, "who is wanted leads", |lease| wanted(&holder(lease))).await;
+    holder(&lease)
 }
 
 fn governed(name: &str) -> Value {
@@ -124,7 +140,13 @@ async fn an_operator_before_its_definitions_one_that_ends_half_way_and_two_at_on
     one.answers("/readyz", 200).await;
     two.answers("/readyz", 200).await;
 
-    // Two at once: each does the work, and neither harms the other.
+    // Two at once: both are ready, and one of them works.
+    let leading = leader(&client, |holder| [&one.identity, &two.identity].contains(&holder)).await;
+    let (leader_is, other) = if leading == one.identity {
+        (one, two)
+    } else {
+        (two, one)
+    };
     apply(&client, governed("shop")).await;
     apply(&client, trust_root("shop", &[("release", release_pem())])).await;
     apply(&client, policy("shop", "shop", json!({}))).await;
@@ -132,21 +154,14 @@ async fn an_operator_before_its_definitions_one_that_ends_half_way_and_two_at_on
     apply(&client, model("shop", "digits", &plain.to_string(), json!({}))).await;
     let made = deployed(&client, "shop", plain.digest().unwrap()).await;
     reason(&client, "shop", "digits", "RollingOut").await;
-    apply(
-        &client,
-        policy(
-            "shop",
-            "shop",
-            json!({"revoked": [{"digest": plain.digest(), "reason": "poisoned"}]}),
-        ),
-    )
-    .await;
+    let revoked = json!({"revoked": [{"digest": plain.digest(), "reason": "poisoned"}]});
+    apply(&client, policy("shop", "shop", revoked.clone())).await;
     reason(&client, "shop", "digits", "Revoked").await;
     let stopped = |deployment: &Deployment| deployment.spec.as_ref().unwrap().replicas == Some(0);
     let api: Api<Deployment> = Api::namespaced(client.clone(), "shop");
     let now = until(&api, "digits", "it is stopped, for it never served", stopped).await;
     assert_eq!(now.metadata.uid, made.metadata.uid);
-    for operator in [&one, &two] {
+    for operator in [&leader_is, &other] {
         let refused: Vec<_> = operator
             .requests
             .all()
@@ -155,17 +170,60 @@ async fn an_operator_before_its_definitions_one_that_ends_half_way_and_two_at_on
             .collect();
         assert!(refused.is_empty(), "{refused:?}");
     }
+    assert!(!leader_is.requests.writes("shop").is_empty());
+    assert_eq!(other.requests.written(), [], "who does not lead writes nothing");
     // Each new one applies once what is there already, which changes nothing.
     let after = Api::<ModelDeployment>::namespaced(client.clone(), "bank")
         .get("digits")
         .await
         .unwrap();
     assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
-    let after: Deployment = Api::namespaced(client, "bank").get("digits").await.unwrap();
+    let after: Deployment = Api::namespaced(client.clone(), "bank")
+        .get("digits")
+        .await
+        .unwrap();
     assert_eq!(
         after.metadata.resource_version,
         deployment.metadata.resource_version
     );
-    one.end();
-    two.end();
+    leaders_come_and_go(&client, &kubeconfig, leader_is, other, revoked).await;
+}
+
+/// One is killed, the next one told to end, and each time the work goes on.
+async fn leaders_come_and_go(
+    client: &Client,
+    kubeconfig: &Path,
+    leader_is: Operator,
+    other: Operator,
+    revoked: Value,
+) {
+    // The leader is killed: the other one works as soon as the Lease has run out, and has answered all the time.
+    let before = Instant::now();
+    leader_is.kill();
+    apply(client, policy("shop", "shop", json!({}))).await;
+    assert_eq!(other.asks("/readyz").await, (200, "ok".to_owned()));
+    reason(client, "shop", "digits", "RollingOut").await;
+    let took = before.elapsed();
+    assert!(leader(client, |_| true).await == other.identity);
+    // A lease of fifteen seconds, seen up to three late, and looked at again up to three later.
+    assert!(
+        took < Duration::from_secs(25),
+        "a killed leader was replaced after {took:?}"
+    );
+
+    // It is told to end: a third one works at once, long before a Lease could have run out.
+    let third = Operator::start(kubeconfig, shared_hosts());
+    third.answers("/readyz", 200).await;
+    other.end();
+    let before = Instant::now();
+    leader(client, |holder| *holder == third.identity).await;
+    let took = before.elapsed();
+    assert!(
+        took < Duration::from_secs(10),
+        "a leader that ended was replaced after {took:?}"
+    );
+    apply(client, policy("shop", "shop", revoked)).await;
+    reason(client, "shop", "digits", "Revoked").await;
+    third.end();
+    assert_eq!(leader(client, String::is_empty).await, "", "it was given back");
 }

@@ -51,6 +51,16 @@ impl Requests {
             .collect()
     }
 
+    /// Everything that was written but the Lease.
+    pub fn written(&self) -> Vec<Asked> {
+        let reads = ["get", "list", "watch"];
+        let mut all = self.all();
+        all.retain(|asked| {
+            !reads.contains(&asked.verb.as_str()) && asked.resource != "coordination.k8s.io/leases"
+        });
+        all
+    }
+
     /// How many requests were about this namespace.
     pub fn of(&self, namespace: &str) -> usize {
         self.0

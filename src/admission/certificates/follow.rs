@@ -1,4 +1,4 @@
-//! Looks at the Secret every ten seconds and serves what it holds: in every replica, whoever writes it.
+//! Looks at the Secret every few seconds and serves what it holds: in every replica, whoever writes it.
 //! It only reads; a Secret that cannot be used leaves what was served before.
 
 #![expect(
@@ -14,15 +14,20 @@ use tokio::time::{sleep, timeout};
 
 use super::{Certificates, Serving};
 
-/// Between two looks. A watch would tell sooner, and would need the right to watch secrets.
-const EVERY: Duration = Duration::from_secs(10);
 /// Until there is something to serve.
 const AT_FIRST: Duration = Duration::from_secs(1);
 /// For one look.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Serves what `secret` of `namespace` holds, and what it will hold. Never ends by itself.
-pub async fn follow(client: Client, namespace: String, secret: String, certificates: Certificates) {
+/// Serves what `secret` of `namespace` holds, and what it will hold; `every` so often it looks. A watch would tell sooner,
+/// and would need the right to watch secrets. Never ends by itself.
+pub async fn follow(
+    client: Client,
+    namespace: String,
+    secret: String,
+    certificates: Certificates,
+    every: Duration,
+) {
     let api: Api<Secret> = Api::namespaced(client, &namespace);
     let mut told = String::new();
     loop {
@@ -37,12 +42,11 @@ pub async fn follow(client: Client, namespace: String, secret: String, certifica
             );
         }
         told = trouble;
-        sleep(if certificates.expires().is_some() {
-            EVERY
-        } else {
-            AT_FIRST
-        })
-        .await;
+        let pause = match certificates.expires() {
+            Some(_) => every,
+            None => every.min(AT_FIRST),
+        };
+        sleep(pause).await;
     }
 }
 

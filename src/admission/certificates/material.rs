@@ -28,6 +28,18 @@ const AUTHORITY: (&str, &str) = ("authority.crt", "authority.key");
 const NEXT: (&str, &str) = ("next-authority.crt", "next-authority.key");
 const FORMER: &str = "former-authority.crt";
 
+/// Marks a Secret as ours.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "probity");
+
+/// Whether we made the Secret; another one is left alone.
+pub(super) fn is_ours(secret: &Secret) -> bool {
+    let labels = secret.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(MANAGED_BY.0))
+        .map(String::as_str)
+        == Some(MANAGED_BY.1)
+}
+
 /// What the Secret holds.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Material {
@@ -72,10 +84,7 @@ impl Material {
         let mut secret = existing.cloned().unwrap_or_else(|| Secret {
             metadata: ObjectMeta {
                 name: Some(name.into()),
-                labels: Some(BTreeMap::from([(
-                    "app.kubernetes.io/managed-by".into(),
-                    "probity".into(),
-                )])),
+                labels: Some(BTreeMap::from([(MANAGED_BY.0.into(), MANAGED_BY.1.into())])),
                 ..ObjectMeta::default()
             },
             type_: Some("kubernetes.io/tls".into()),
@@ -243,7 +252,7 @@ mod tests {
         let material = begun();
         let secret = material.write(None, "probity-admission");
         let again = Material::read(&secret);
-        assert!(again == material);
+        assert!(again == material && is_ours(&secret) && !is_ours(&Secret::default()));
         assert_eq!(step(&again.held(NAME, now()), now()), Step::Keep);
         assert!(again.serving().is_some());
         let data = secret.data.unwrap();

@@ -11,6 +11,7 @@ mod serving;
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -26,6 +27,9 @@ pub use renew::{Names, renew};
 pub use serving::Serving;
 
 use super::Metrics;
+
+/// How often the Secret is looked at: by whoever serves what it holds, and by whoever renews it.
+pub const EVERY: Duration = Duration::from_secs(10);
 
 /// What is served now. Cloning gives another hand on the same; a new certificate is used from the next handshake on, and
 /// connections that exist go on.

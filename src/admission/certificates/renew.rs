@@ -19,13 +19,11 @@ use tokio::time::{sleep, timeout};
 use super::{
     Certificates,
     issue::IssueError,
-    material::Material,
+    material::{Material, is_ours},
     rotation::{Step, step},
 };
 use crate::cluster::{BundleError, Published, keep_secret, publish_bundle};
 
-/// Between two looks.
-const EVERY: Duration = Duration::from_secs(10);
 /// For one look: it is a few small requests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -51,12 +49,22 @@ enum RenewError {
     Issue(#[from] IssueError),
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    #[error(
+        "the Secret {0} was not made by Probity and is left alone: set certificates.secretName to another name, or certificates.mode to Secret"
+    )]
+    NotOurs(String),
     #[error("the API server took too long")]
     Slow,
 }
 
-/// Renews what has to be renewed, as long as this is the leader. Never ends by itself.
-pub async fn renew(client: Client, names: Names, certificates: Certificates, now: impl Fn() -> Timestamp) {
+/// Renews what has to be renewed, as long as this is the leader; `every` so often it looks. Never ends by itself.
+pub async fn renew(
+    client: Client,
+    names: Names,
+    certificates: Certificates,
+    now: impl Fn() -> Timestamp,
+    every: Duration,
+) {
     let keeper = Keeper {
         secrets: Api::namespaced(client.clone(), &names.namespace),
         validating: Api::all(client.clone()),
@@ -73,7 +81,7 @@ pub async fn renew(client: Client, names: Names, certificates: Certificates, now
                 .unwrap_or_default();
             tracing::warn!(%error, cause, "cannot look after the certificates of admission; trying again");
         }
-        sleep(EVERY).await;
+        sleep(every).await;
     }
 }
 
@@ -89,6 +97,9 @@ struct Keeper {
 impl Keeper {
     async fn look(&self, now: Timestamp) -> Result<(), RenewError> {
         let mut secret = self.secrets.get_opt(&self.names.secret).await?;
+        if secret.as_ref().is_some_and(|secret| !is_ours(secret)) {
+            return Err(RenewError::NotOurs(self.names.secret.clone()));
+        }
         let mut material = secret.as_ref().map(Material::read).unwrap_or_default();
         let next = step(&material.held(&self.names.host, now), now);
         if next != Step::Keep {
