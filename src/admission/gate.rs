@@ -56,16 +56,16 @@ impl Gate {
             old: old.as_ref().map(|old| &old.pod),
         };
         let world = self.world.current();
-        let decision = self.decide(&asked, &world, self.recorded(&asked, &world));
+        let decision = self.decide(&asked, &world, &self.recorded(&asked, &world));
         // What a pod rests on was written a moment ago, as a rule, and may be on its way to this replica.
         if decision.admits() || asked.old.is_some() || !pods::is_made_by_kubernetes(&asked) {
             return answer(&decision);
         }
         let recorded = self.read(&asked, &world).await;
-        answer(&self.decide(&asked, &world, recorded))
+        answer(&self.decide(&asked, &world, &recorded))
     }
 
-    fn decide(&self, asked: &PodRequest<'_>, world: &World, recorded: Written) -> Decision {
+    fn decide(&self, asked: &PodRequest<'_>, world: &World, recorded: &Written) -> Decision {
         let recorded = Recorded {
             model: recorded.model.as_ref(),
             verifications: &recorded.verifications,

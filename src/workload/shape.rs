@@ -47,9 +47,12 @@ fn filled(field: &str) -> Option<Filled> {
         "spec.restartPolicy" => json!("Always"),
         "spec.dnsPolicy" => json!("ClusterFirst"),
         "spec.terminationGracePeriodSeconds" => json!(30),
-        "spec.hostNetwork" | "spec.hostPID" | "spec.hostIPC" | "spec.shareProcessNamespace" => json!(false),
+        "spec.hostNetwork"
+        | "spec.hostPID"
+        | "spec.hostIPC"
+        | "spec.shareProcessNamespace"
+        | "spec.volumes[].secret.optional" => json!(false),
         "spec.volumes[].secret.defaultMode" => json!(0o644),
-        "spec.volumes[].secret.optional" => json!(false),
         "spec.volumes[].emptyDir.medium" => json!(""),
         _ => {
             let container = field

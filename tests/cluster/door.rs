@@ -7,7 +7,7 @@ use k8s_openapi::api::{
     core::v1::{Event, Pod},
 };
 use kube::{
-    Api, ResourceExt as _,
+    Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use probity::api::v1alpha1::{ClusterDeploymentPolicy, TrustRoot};

@@ -83,7 +83,7 @@ pub struct PodExemption {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 64))]
     pub image_digests: Vec<Digest>,
-    /// The account that makes the pods, as the API server knows it: for a DaemonSet that is
+    /// The account that makes the pods, as the API server knows it: for a `DaemonSet` that is
     /// `system:serviceaccount:kube-system:daemon-set-controller`.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = rules::user_name())]

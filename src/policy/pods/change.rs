@@ -75,6 +75,8 @@ fn keys(field: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, Stri
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
+
     use serde_json::{Value, json};
     use test_case::test_case;
 
