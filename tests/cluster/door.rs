@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use probity::api::v1alpha1::{ClusterDeploymentPolicy, TrustRoot};
 use serde_json::{Value, json};
@@ -97,7 +97,7 @@ pub async fn pods_that_no_model_answers_for_do_not_run(bed: &'static Bed) {
     let _: Deployment = space.until("stranger", "its pods to be refused", told).await;
     let events: Api<Event> = space.api();
     eventually("the Job to be told", async || {
-        let all = events.list(&Default::default()).await.unwrap();
+        let all = events.list(&ListParams::default()).await.unwrap();
         let mut of_job = all
             .items
             .iter()
@@ -210,7 +210,7 @@ pub async fn a_model_whose_key_is_withdrawn_lives_on_and_a_revoked_one_is_not_re
         .await
         .unwrap();
     space.is_not_ready("lives", "Revoked").await;
-    pods.delete_collection(&DeleteParams::default(), &Default::default())
+    pods.delete_collection(&DeleteParams::default(), &ListParams::default())
         .await
         .unwrap();
     let refused = |deployment: &Deployment| {
