@@ -321,6 +321,8 @@ async fn from_an_expired_certificate_to_the_next_authority_without_a_request_tha
     })
     .await;
     assert_eq!(life.mutating_bundle().await.unwrap(), both["ca.crt"]);
+    // That nothing happens is seen by waiting alone: it is looked at every OFTEN.
+    tokio::time::sleep(OFTEN * 8).await;
     some_more().await;
     let still = life.secret().await.unwrap();
     assert_eq!(
