@@ -270,7 +270,69 @@ pub async fn while_the_operator_is_away_nothing_is_made_where_it_governs(bed: &'
         ready,
     )
     .await;
-    let said = refusal(space.api::<Pod>().create(&PostParams::default(), &bare).await);
-    assert!(said.contains("UnmanagedPod"), "{said}");
+    // The node learns a little later than the Deployment that there is somebody to ask.
+    eventually("the door to be looked after again", async || {
+        let said = refusal(space.api::<Pod>().create(&PostParams::default(), &bare).await);
+        said.contains("UnmanagedPod").then_some(())
+    })
+    .await;
+    space.done().await;
+}
+
+/// Alone: it replaces the operators. Each question must be answered by one of them, before, while and after.
+pub async fn a_rolling_restart_leaves_no_question_unanswered(bed: &'static Bed) {
+    const A_SECOND: u64 = 200;
+    let space = Space::new(bed, "rolling").await;
+    let before = operator_pods(bed).await;
+    let bare: Pod =
+        serde_json::from_value(json!({"metadata": {"generateName": "bare-"}, "spec": harmless(&bed.light)}))
+            .unwrap();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let asking = tokio::spawn({
+        let pods: Api<Pod> = space.api();
+        async move {
+            let dry = PostParams {
+                dry_run: true,
+                ..PostParams::default()
+            };
+            let mut ticks = tokio::time::interval(std::time::Duration::from_millis(1000 / A_SECOND));
+            let mut questions = tokio::task::JoinSet::new();
+            while stopped.try_recv().is_err() {
+                ticks.tick().await;
+                let (pods, dry, bare) = (pods.clone(), dry.clone(), bare.clone());
+                questions.spawn(async move { refusal(pods.create(&dry, &bare).await) });
+            }
+            questions.join_all().await
+        }
+    });
+    let restart =
+        json!({"spec": {"template": {"metadata": {"annotations": {"cluster-tests/restart": "1"}}}}});
+    operator_deployment(bed)
+        .patch("probity", &PatchParams::default(), &Patch::Merge(&restart))
+        .await
+        .unwrap();
+    eventually("every operator to be another one", async || {
+        let now = operator_pods(bed).await;
+        let others = now
+            .iter()
+            .all(|pod| before.iter().all(|old| old.uid() != pod.uid()));
+        (others && now.len() == REPLICAS && now.iter().all(is_ready)).then_some(())
+    })
+    .await;
+    let _ = stop.send(());
+    let answers = asking.await.unwrap();
+    let unanswered: Vec<_> = answers
+        .iter()
+        .filter(|said| !said.contains("UnmanagedPod"))
+        .collect();
+    println!("door: {} questions during a rolling restart", answers.len());
+    assert!(answers.len() > 1000, "{} questions only", answers.len());
+    assert!(
+        unanswered.is_empty(),
+        "{} of {}: {:?}",
+        unanswered.len(),
+        answers.len(),
+        unanswered.first()
+    );
     space.done().await;
 }

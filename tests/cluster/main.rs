@@ -71,6 +71,7 @@ const TESTS: &[Test] = tests![
     alone operator::a_steady_state_writes_nothing,
     alone operator::every_right_it_used_it_has,
     alone door::while_the_operator_is_away_nothing_is_made_where_it_governs,
+    alone door::a_rolling_restart_leaves_no_question_unanswered,
     alone chart::models_outlive_upgrade_and_reinstallation,
 ];
 
