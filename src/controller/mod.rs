@@ -43,7 +43,7 @@ use crate::{
 };
 
 pub use self::run::{StartError, run};
-use self::{metrics::Metrics, model_deployment::Looks, retry::Retry, world::WorldView};
+use self::{metrics::Metrics, model_deployment::Looks, policy::TallyView, retry::Retry, world::WorldView};
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
 pub struct Context {
@@ -56,6 +56,7 @@ pub struct Context {
     metrics: Arc<Metrics>,
     retry: Retry,
     looks: Arc<Looks>,
+    tally: TallyView,
 }
 
 /// What the operator was told when it started.
@@ -71,11 +72,12 @@ pub struct Settings {
 
 impl Context {
     /// Puts together what the reconcilers share.
-    pub fn new(
+    pub(in crate::controller) fn new(
         client: Client,
         settings: Settings,
         registry: oci::Client,
         world: WorldView,
+        tally: TallyView,
         metrics: Arc<Metrics>,
     ) -> Self {
         let reporter = Reporter {
@@ -91,6 +93,7 @@ impl Context {
             settings,
             registry,
             world,
+            tally,
             metrics,
         }
     }

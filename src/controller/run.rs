@@ -53,6 +53,7 @@ pub async fn run(
         oci::Client::new(settings.hosts.clone(), oci::Timeouts::default()).map_err(StartError::Registry)?;
     let metrics = Arc::new(Metrics::default());
     let (world, watching) = watch_world(&client);
+    let (tally, counting) = policy::count(&client);
     let (stopping, stopped) = watch::channel(false);
     let stopped = || {
         let mut stopped = stopped.clone();
@@ -65,6 +66,7 @@ pub async fn run(
 
     let admin = tokio::spawn(admin::serve(listener, world.clone(), metrics.clone(), stopped()));
     let watching = tokio::spawn(watching);
+    let counting = tokio::spawn(counting);
     let ends = tokio::spawn(async move {
         stop.await;
         tracing::info!("stopping: finishing what is under way");
@@ -76,7 +78,14 @@ pub async fn run(
         () = stopped() => {}
     }
     tracing::info!("policies, trust roots and namespaces are read; reconciling");
-    let context = Arc::new(Context::new(client.clone(), settings, registry, world, metrics));
+    let context = Arc::new(Context::new(
+        client.clone(),
+        settings,
+        registry,
+        world,
+        tally,
+        metrics,
+    ));
     tokio::join!(
         trust_root::run(client.clone(), context.clone(), stopped()),
         policy::run(client.clone(), context.clone(), stopped()),
@@ -85,6 +94,7 @@ pub async fn run(
         model_deployment::run(client, context, stopped()),
     );
     watching.abort();
+    counting.abort();
     ends.abort();
     let _ = admin.await;
     Ok(())

@@ -2,9 +2,9 @@
 //! Pure: it reads nothing, waits for nothing, gets the clock as an argument and never imports `artifact`.
 //!
 //! ```text
-//! ClusterDeploymentPolicy ─▶ compile ─▶ Rules ─▶ World ─┐
-//! TrustRoot ─▶ trust::read ──────┘                      ├─▶ evaluate ─▶ Decision
-//! ModelDeployment ─▶ accept ─▶ Reference ─▶ Facts ──────┘
+//! (Cluster)DeploymentPolicy ─▶ compile ─▶ Rules ─▶ World ─┐
+//! TrustRoot ─▶ trust::read ────────┘                      ├─▶ evaluate ─▶ Decision
+//! ModelDeployment ─▶ accept ─▶ Reference ─▶ Facts ────────┘
 //! ```
 
 pub mod accept;
@@ -19,6 +19,7 @@ mod requirements;
 mod rules;
 mod select;
 mod world;
+mod written;
 
 #[cfg(test)]
 mod properties;
@@ -26,10 +27,11 @@ mod properties;
 mod samples;
 
 pub use accept::accept;
-pub use compile::compile;
+pub use compile::{compile, unreadable};
 pub use decision::{Decision, MAX_FINDINGS, evaluate, severity};
 pub use facts::{Evidence, Facts, Verification};
-pub use requirements::{MAX_KEYS, required_keys};
-pub use rules::{Exemption, Problem, Rules, SignerRule};
+pub use requirements::{MAX_KEYS, observed_keys, required_keys};
+pub use rules::{ApprovalRule, Exemption, Problem, Rules, SignerRule};
 pub use select::{NamespaceSelector, selecting};
 pub use world::World;
+pub use written::Policy;

@@ -17,14 +17,14 @@ use crate::{
         MODEL_LABEL,
         v1alpha1::{
             ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ModelDeployment, OciSource,
-            PinnedOciSource,
+            PinnedOciSource, TrustedKey,
         },
     },
     cluster::is_controlled_by,
     evidence::{Digest, Failure, Reason, Reference, Verdict},
     policy::{
         Decision, Evidence, Facts, Problem, Verification, World, accept, accept::accept_name, evaluate,
-        required_keys,
+        observed_keys, required_keys,
     },
 };
 
@@ -39,6 +39,9 @@ use super::{
 pub(super) const FETCH_CONTAINER: &str = "probity-fetch";
 /// The volume with the pull secret, mounted into the fetch container only.
 pub(super) const CREDENTIALS_VOLUME: &str = "probity-credentials";
+
+/// The bytes that a model may have when nothing is known of it: more than any has, and yet a limit.
+pub(super) const UNMEASURED: u64 = 1 << 40;
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +75,8 @@ pub struct Judgement {
     pub evidence: Evidence<Verification>,
     /// The verification that found it; none when no policy names a key.
     pub verification: Option<String>,
+    /// Whether an enforced policy asks for it, so that nothing is admitted without it.
+    pub required: bool,
 }
 
 /// Everything that makes a model serve.
@@ -109,6 +114,14 @@ pub struct Plan {
     pub rollout: Rollout,
     /// The objects that should be.
     pub desired: Desired,
+}
+
+impl Plan {
+    /// When the clock alone may change what was decided.
+    pub fn until(&self) -> Option<Timestamp> {
+        let judged = self.requested.iter().chain(&self.serving);
+        judged.filter_map(|judged| judged.decision.until).min()
+    }
 }
 
 /// Plans one look at a model.
@@ -155,7 +168,7 @@ pub fn plan(
     let replicas = model.spec.server.replicas;
     let (runs, replicas) = match verdict {
         Verdict::Pass => {
-            let size = requested.as_ref().map_or(0, |judged| size(&judged.evidence));
+            let size = requested.as_ref().map_or(0, |judged| size(judged, &rollout));
             (asked.map(|asked| RunningModel { size, ..asked }), replicas)
         }
         // What was good once goes on: a refusal is about what was asked for.
@@ -175,12 +188,15 @@ pub fn plan(
         }
     };
     let workload = runs.map(|runs| workload(model, &runs, settings, replicas));
-    let mut wanted: Vec<_> = requested_wanted
-        .into_iter()
-        .chain(serving_wanted)
-        .flatten()
-        .collect();
-    wanted.dedup_by_key(|verification| verification.name_any());
+    let mut wanted: Vec<ArtifactVerification> = Vec::new();
+    for verification in requested_wanted.into_iter().chain(serving_wanted).flatten() {
+        if wanted
+            .iter()
+            .all(|known| known.name_any() != verification.name_any())
+        {
+            wanted.push(verification);
+        }
+    }
     // One with the right name and other content is nobody's answer, and in the way of the one that is needed.
     let obsolete = snapshot
         .verifications
@@ -206,31 +222,39 @@ pub fn plan(
     }
 }
 
-/// What is decided about this content, and the verification that it rests on.
+/// What is decided about this content, and the verifications that it rests on: one under the keys that enforced policies
+/// name, and one under the others', where those are not among them. So a policy that only warns holds up nothing.
 fn judge(
     model: &ModelDeployment,
     snapshot: &Snapshot,
     world: &World,
     runs: &RunningModel,
     now: Timestamp,
-) -> (Judgement, Option<ArtifactVerification>) {
-    let verification = verification(model, world, runs);
-    let evidence = evidence(verification.as_ref(), &snapshot.verifications, runs.digest);
+) -> (Judgement, Vec<ArtifactVerification>) {
     let namespace = model.namespace().unwrap_or_default();
-    let facts = Facts::about(
-        world,
-        &namespace,
-        runs.reference.clone(),
-        Some(runs.digest),
-        evidence.clone(),
-    );
+    let required = verification(model, runs, required_keys(world, &namespace));
+    let observed = observed_keys(world, &namespace).and_then(|keys| verification(model, runs, keys));
+    let found = |wanted| evidence(wanted, &snapshot.verifications, runs.digest);
+    let facts = Facts {
+        observed: observed.as_ref().map(|wanted| found(Some(wanted))),
+        ..Facts::about(
+            world,
+            &namespace,
+            runs.reference.clone(),
+            Some(runs.digest),
+            found(required.as_ref()),
+        )
+    };
+    // Where no enforced policy asks, what the others found is all there is to show.
+    let shown = required.as_ref().or(observed.as_ref());
     let judgement = Judgement {
         subject: runs.digest,
         decision: evaluate(&facts, world, now),
-        evidence,
-        verification: verification.as_ref().map(kube::ResourceExt::name_any),
+        evidence: found(shown),
+        verification: shown.map(kube::ResourceExt::name_any),
+        required: required.is_some(),
     };
-    (judgement, verification)
+    (judgement, required.into_iter().chain(observed).collect())
 }
 
 /// The content that was asked for, once it is known; its size is known when it is verified.
@@ -315,7 +339,10 @@ fn remembered(model: &ModelDeployment, rollout: &Rollout, source: &OciSource) ->
     Some(RunningModel {
         reference: reference.pinned(serving.digest),
         digest: serving.digest,
-        size: u64::try_from(serving.size).ok()?,
+        size: u64::try_from(serving.size)
+            .ok()
+            .filter(|size| *size > 0)
+            .unwrap_or(UNMEASURED),
         pull_secret: source.pull_secret.clone(),
     })
 }
@@ -337,9 +364,12 @@ fn standing(
     Some(known.cloned().unwrap_or(good))
 }
 
-/// The verification that would show this content, under the keys that the namespace's policies name. None when they name none.
-fn verification(model: &ModelDeployment, world: &World, runs: &RunningModel) -> Option<ArtifactVerification> {
-    let keys = required_keys(world, &model.namespace().unwrap_or_default());
+/// The verification that would show this content under these keys. None when there are none.
+fn verification(
+    model: &ModelDeployment,
+    runs: &RunningModel,
+    keys: Vec<TrustedKey>,
+) -> Option<ArtifactVerification> {
     if keys.is_empty() {
         return None;
     }
@@ -389,10 +419,18 @@ fn evidence(
     )
 }
 
-fn size(evidence: &Evidence<Verification>) -> u64 {
-    match evidence {
-        Evidence::Known(found) => found.size,
-        Evidence::Wait(_) | Evidence::Unknown(_) => 0,
+/// The bytes that a volume is made for. What is admitted though nothing was found about it yet, because nothing is enforced,
+/// gets as many as any model may have, and keeps them: to find out later is no reason to start its pods anew.
+fn size(judged: &Judgement, rollout: &Rollout) -> u64 {
+    let running = rollout
+        .template
+        .as_ref()
+        .filter(|template| template.digest == judged.subject);
+    match (&judged.evidence, running) {
+        (_, Some(running)) if !judged.required && running.size == UNMEASURED => UNMEASURED,
+        (Evidence::Known(found), _) => found.size,
+        (Evidence::Wait(_) | Evidence::Unknown(_), Some(running)) => running.size,
+        (Evidence::Wait(_) | Evidence::Unknown(_), None) => UNMEASURED,
     }
 }
 
