@@ -55,12 +55,13 @@ fn what_an_api_server_refuses_is_refused_here() {
             "examples/several-signers.yaml",
             "ClusterDeploymentPolicy",
         ),
+        ("ownPolicy", "examples/own-policy.yaml", "DeploymentPolicy"),
         ("trustRoot", "examples/quickstart.yaml", "TrustRoot"),
     ];
     let mut accepted = Vec::new();
     for (section, example, kind) in sections {
         let mut objects = read(example);
-        if section == "followingModel" {
+        if ["followingModel", "ownPolicy"].contains(&section) {
             objects.extend(
                 read("examples/quickstart.yaml")
                     .into_iter()

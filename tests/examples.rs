@@ -19,7 +19,9 @@ use kube::{
     core::GroupVersionKind,
 };
 use probity::{
-    api::v1alpha1::{ArtifactVerification, ClusterDeploymentPolicy, ModelDeployment, TrustRoot},
+    api::v1alpha1::{
+        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot,
+    },
     evidence::Reference,
 };
 use serde_json::{Value, json};
@@ -167,6 +169,7 @@ fn every_example_reads_the_same_in_the_program() {
             match object["kind"].as_str() {
                 Some("ModelDeployment") => check::<ModelDeployment>(&file, &object),
                 Some("ClusterDeploymentPolicy") => check::<ClusterDeploymentPolicy>(&file, &object),
+                Some("DeploymentPolicy") => check::<DeploymentPolicy>(&file, &object),
                 Some("TrustRoot") => check::<TrustRoot>(&file, &object),
                 Some("Namespace" | "Secret" | "Role" | "RoleBinding") => {}
                 other => panic!("{file}: an example of {other:?}"),
@@ -182,15 +185,17 @@ enum Good {
     Model,
     FollowingModel,
     Policy,
+    OwnPolicy,
     TrustRoot,
     Verification,
 }
 
 impl Good {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Model,
         Self::FollowingModel,
         Self::Policy,
+        Self::OwnPolicy,
         Self::TrustRoot,
         Self::Verification,
     ];
@@ -200,6 +205,7 @@ impl Good {
             Self::Model => example("quickstart.yaml", "ModelDeployment"),
             Self::FollowingModel => example("follow.yaml", "ModelDeployment"),
             Self::Policy => example("several-signers.yaml", "ClusterDeploymentPolicy"),
+            Self::OwnPolicy => example("own-policy.yaml", "DeploymentPolicy"),
             Self::TrustRoot => example("quickstart.yaml", "TrustRoot"),
             Self::Verification => verification(),
         };

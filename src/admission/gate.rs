@@ -79,7 +79,7 @@ impl Gate {
             .and_then(|name| self.records.model(asked.namespace, name));
         let names = model
             .as_ref()
-            .map_or_else(Vec::new, |model| pods::needed(model, world));
+            .map_or_else(Vec::new, |model| pods::needed(model, world, (self.clock)()));
         Written {
             verifications: self.records.verifications(asked.namespace, &names),
             model,
@@ -93,7 +93,7 @@ impl Gate {
         let model = self.records.read_model(asked.namespace, name).await;
         let names = model
             .as_ref()
-            .map_or_else(Vec::new, |model| pods::needed(model, world));
+            .map_or_else(Vec::new, |model| pods::needed(model, world, (self.clock)()));
         Written {
             verifications: self.records.read_verifications(asked.namespace, &names).await,
             model,
@@ -213,6 +213,8 @@ mod tests {
             verdict,
             findings,
             signers: Vec::new(),
+            approved_by: Vec::new(),
+            until: None,
         }
     }
 

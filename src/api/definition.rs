@@ -6,13 +6,16 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt as _;
 
-use super::v1alpha1::{ArtifactVerification, ClusterDeploymentPolicy, ModelDeployment, TrustRoot};
+use super::v1alpha1::{
+    ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot,
+};
 
 /// Every custom resource definition, in the order they are installed.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     let mut definitions = vec![
         TrustRoot::crd(),
         ClusterDeploymentPolicy::crd(),
+        DeploymentPolicy::crd(),
         ModelDeployment::crd(),
         ArtifactVerification::crd(),
     ];

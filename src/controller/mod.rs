@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -41,7 +42,7 @@ use crate::{
     workload::PodSettings,
 };
 
-use self::{metrics::Metrics, model_deployment::Looks, retry::Retry, world::WorldView};
+use self::{metrics::Metrics, model_deployment::Looks, policy::TallyView, retry::Retry, world::WorldView};
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
 pub struct Context {
@@ -54,6 +55,7 @@ pub struct Context {
     metrics: Arc<Metrics>,
     retry: Retry,
     looks: Arc<Looks>,
+    tally: TallyView,
 }
 
 /// What the operator was told when it started.
@@ -84,6 +86,7 @@ impl Context {
         settings: Settings,
         registry: oci::Client,
         world: WorldView,
+        tally: TallyView,
         metrics: Arc<Metrics>,
     ) -> Self {
         let reporter = Reporter {
@@ -99,6 +102,7 @@ impl Context {
             settings,
             registry,
             world,
+            tally,
             metrics,
         }
     }
@@ -264,7 +268,7 @@ where
 {
     tokio::join!(
         trust_root::run(client.clone(), context.clone(), stop()),
-        policy::run(client.clone(), context.clone(), stop()),
+        policy::run(client.clone(), context.clone(), stop().shared()),
         source::run(client.clone(), context.clone(), stop()),
         artifact_verification::run(client.clone(), context.clone(), stop()),
         model_deployment::run(client, context, stop()),

@@ -12,7 +12,7 @@ use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    core::{DeserializeGuard, PartialObjectMeta, error_boundary::InvalidObject},
+    core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
         WatchStreamExt as _,
         reflector::{self, Store},
@@ -24,13 +24,13 @@ use tokio::sync::watch;
 use crate::{
     api::{
         GOVERNED_LABEL,
-        v1alpha1::{ClusterDeploymentPolicy, TrustRoot, UnmanagedPods},
+        v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy, TrustRoot},
     },
     artifact::signature::PublicKey,
-    evidence::{Effect, Reason},
     policy::{
-        NamespaceSelector, Problem, Rules, World, compile, selecting,
+        Policy, Rules, World, compile, selecting,
         trust::{self, Keys, TrustRoots},
+        unreadable,
     },
 };
 
@@ -49,7 +49,12 @@ const BETWEEN_CHANGES: Duration = Duration::from_millis(250);
 const WATCH: u32 = 60;
 
 /// What has to be read before anything can be decided.
-const KINDS: [&str; 3] = ["ClusterDeploymentPolicies", "TrustRoots", "Namespaces"];
+const KINDS: [&str; 4] = [
+    "ClusterDeploymentPolicies",
+    "DeploymentPolicies",
+    "TrustRoots",
+    "Namespaces",
+];
 
 impl WorldView {
     /// The newest snapshot; an empty world, in which nothing is admitted, before the first one.
@@ -90,17 +95,23 @@ impl WorldView {
 
     /// An item when there is a new snapshot: at once for the first of several, and for the last of them.
     pub fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
-        let mut receiver = self.receiver.clone();
-        receiver.mark_unchanged();
-        stream::unfold((receiver, Duration::ZERO), async |(mut receiver, pause)| {
-            tokio::time::sleep(pause).await;
-            receiver
-                .changed()
-                .await
-                .ok()
-                .map(|()| ((), (receiver, BETWEEN_CHANGES)))
-        })
+        paced(self.receiver.clone(), BETWEEN_CHANGES)
     }
+}
+
+/// An item when there is a new value: at once for the first of several, and for the last of them, with pauses between.
+pub(super) fn paced<T: Send + Sync + 'static>(
+    mut receiver: watch::Receiver<T>,
+    between: Duration,
+) -> impl Stream<Item = ()> + Send + 'static {
+    receiver.mark_unchanged();
+    stream::unfold(
+        (receiver, Duration::ZERO),
+        move |(mut receiver, pause)| async move {
+            tokio::time::sleep(pause).await;
+            receiver.changed().await.ok().map(|()| ((), (receiver, between)))
+        },
+    )
 }
 
 /// A snapshot, and for each governed namespace since which edition it says the same of it.
@@ -120,7 +131,7 @@ impl Edition {
             .map(|(name, labels)| {
                 let same = old.filter(|old| {
                     old.world.namespaces.get(name) == Some(labels)
-                        && selecting(&old.world.rules, labels).eq(selecting(&world.rules, labels))
+                        && selecting(&old.world.rules, name, labels).eq(selecting(&world.rules, name, labels))
                 });
                 (
                     name.clone(),
@@ -138,20 +149,22 @@ impl Edition {
     }
 }
 
-type Guarded<K> = DeserializeGuard<K>;
+/// An object that is there even when this version cannot read it.
+pub(super) type Guarded<K> = DeserializeGuard<K>;
 
 /// Starts the watches. The future runs them and never ends by itself.
 pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Send + 'static) {
     let (sender, receiver) = watch::channel(None);
     let (missing_sender, missing) = watch::channel(KINDS.to_vec());
     let (policies, policy_changes) = follow::<Guarded<ClusterDeploymentPolicy>>(Api::all(client.clone()), 0);
-    let (roots, root_changes) = follow::<Guarded<TrustRoot>>(Api::all(client.clone()), 1);
-    let (namespaces, namespace_changes) = follow::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), 2);
+    let (own, own_changes) = follow::<Guarded<DeploymentPolicy>>(Api::all(client.clone()), 1);
+    let (roots, root_changes) = follow::<Guarded<TrustRoot>>(Api::all(client.clone()), 2);
+    let (namespaces, namespace_changes) = follow::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), 3);
     let run = async move {
-        let changes =
-            stream::select_all([policy_changes, root_changes, namespace_changes]).ready_chunks(4096);
+        let changes = stream::select_all([policy_changes, own_changes, root_changes, namespace_changes])
+            .ready_chunks(4096);
         futures::pin_mut!(changes);
-        let mut listed = [false; 3];
+        let mut listed = [false; KINDS.len()];
         while let Some(batch) = changes.next().await {
             for kind in batch {
                 listed[kind] = true;
@@ -163,7 +176,12 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
                 .map(|(kind, _)| *kind)
                 .collect();
             if missing.is_empty() {
-                let world = build(&policies.state(), &roots.state(), &namespaces.state());
+                let world = build(
+                    &policies.state(),
+                    &own.state(),
+                    &roots.state(),
+                    &namespaces.state(),
+                );
                 // A status that was written, ours most of all, makes no new world.
                 sender.send_if_modified(|current| {
                     let changed = current
@@ -215,6 +233,7 @@ where
 
 fn build(
     policies: &[Arc<Guarded<ClusterDeploymentPolicy>>],
+    own: &[Arc<Guarded<DeploymentPolicy>>],
     roots: &[Arc<Guarded<TrustRoot>>],
     namespaces: &[Arc<PartialObjectMeta<Namespace>>],
 ) -> World {
@@ -223,13 +242,7 @@ fn build(
         .filter_map(|root| root.0.as_ref().ok())
         .map(|root| (root.name_any(), read_keys(root)))
         .collect();
-    let mut rules: Vec<_> = policies
-        .iter()
-        .map(|policy| match &policy.0 {
-            Ok(policy) => compile(policy, &keys),
-            Err(invalid) => unreadable(invalid),
-        })
-        .collect();
+    let mut rules: Vec<_> = compiled(policies, &keys).chain(compiled(own, &keys)).collect();
     // The store has no order of its own, and another order is no other world.
     rules.sort_by(|a, b| a.policy.cmp(&b.policy));
     World {
@@ -252,30 +265,12 @@ pub fn read_keys(root: &TrustRoot) -> Keys {
     })
 }
 
-/// A policy this version cannot read denies in every governed namespace: which it selects is not known.
-fn unreadable(invalid: &InvalidObject) -> Rules {
-    let message = format!(
-        "this operator cannot read the policy: {}; correct it, or update the operator",
-        invalid.error
-    );
-    Rules {
-        policy: format!(
-            "ClusterDeploymentPolicy/{}",
-            invalid.metadata.name.as_deref().unwrap_or_default()
-        ),
-        uid: invalid.metadata.uid.clone(),
-        generation: invalid.metadata.generation,
-        namespaces: NamespaceSelector::Broken,
-        effect: Effect::Enforce,
-        signers: Vec::new(),
-        threshold: 1,
-        repositories: None,
-        revoked: BTreeMap::new(),
-        unmanaged_pods: UnmanagedPods::Deny,
-        exempt: Vec::new(),
-        grace_period: crate::policy::DEFAULT_GRACE_PERIOD,
-        problems: vec![Problem::new(Reason::PolicyInvalid, "spec", message)],
-    }
+/// Policies ready to be applied. One that cannot be read harms the namespaces it may be meant for, and only those.
+fn compiled<P: Policy>(policies: &[Arc<Guarded<P>>], keys: &TrustRoots) -> impl Iterator<Item = Rules> {
+    policies.iter().map(|policy| match &policy.0 {
+        Ok(policy) => compile(policy, keys),
+        Err(invalid) => unreadable::<P>(&invalid.metadata, &invalid.error),
+    })
 }
 
 #[cfg(test)]
@@ -285,7 +280,7 @@ mod tests {
     fn world(namespaces: &[(&str, &str)], revoked: &[(&str, u8)]) -> World {
         let policy = |namespace: &str, n: u8| {
             let digest = crate::evidence::Digest::from_bytes([n; 32]);
-            serde_json::from_value(serde_json::json!({
+            serde_json::from_value::<ClusterDeploymentPolicy>(serde_json::json!({
                 "apiVersion": "probity.dev/v1alpha1", "kind": "ClusterDeploymentPolicy",
                 "metadata": {"name": namespace},
                 "spec": {
@@ -344,5 +339,32 @@ mod tests {
             [("bank".into(), 5), ("shop".into(), 3)].into(),
             "and back without a policy"
         );
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_read_denies_where_it_may_be_meant_for_and_nowhere_else() {
+        fn broken<P: serde::de::DeserializeOwned + Resource<DynamicType = ()>>(
+            kind: &str,
+            metadata: &serde_json::Value,
+        ) -> Vec<Arc<Guarded<P>>> {
+            let object = serde_json::json!({
+                "apiVersion": "probity.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": {"model": 7}
+            });
+            vec![Arc::new(serde_json::from_value(object).unwrap())]
+        }
+        let meta = &serde_json::json!({"name": "p", "namespace": "bank"});
+        let own = build(&[], &broken("DeploymentPolicy", meta), &[], &[]);
+        let denied = |world: &World| {
+            ["bank", "shop"].map(|name| selecting(&world.rules, name, &BTreeMap::new()).any(Rules::enforces))
+        };
+        assert_eq!(own.rules[0].policy, "DeploymentPolicy/bank/p");
+        assert_eq!(denied(&own), [true, false]);
+        let all = build(
+            &broken("ClusterDeploymentPolicy", &serde_json::json!({"name": "p"})),
+            &[],
+            &[],
+            &[],
+        );
+        assert_eq!(denied(&all), [true, true]);
     }
 }

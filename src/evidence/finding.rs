@@ -22,14 +22,16 @@ pub enum Verdict {
     Fail,
 }
 
-/// What a policy does with a failed check.
+/// What a policy does with a failed check, the strictest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum Effect {
     /// The model does not serve.
     Enforce,
-    /// It is told, and nothing is held up.
+    /// The model serves, and people are told.
     Warn,
+    /// The model serves, and it is on record.
+    Audit,
 }
 
 /// Which rule a finding is about. The string is API, written as the path of the field in the policy.
@@ -59,6 +61,16 @@ pub enum RuleId {
     PodChange,
 }
 
+impl Finding {
+    /// What it adds to a decision: its verdict under `Enforce`, and nothing otherwise.
+    pub fn counts_as(&self) -> Verdict {
+        match self.effect {
+            Effect::Enforce => self.verdict,
+            Effect::Warn | Effect::Audit => Verdict::Pass,
+        }
+    }
+}
+
 impl RuleId {
     /// The stable name.
     pub const fn as_str(self) -> &'static str {
@@ -86,9 +98,9 @@ impl fmt::Display for RuleId {
 pub struct Finding {
     /// The rule.
     pub rule: RuleId,
-    /// The policy, as `Kind/name`; absent when no policy is involved.
+    /// The policy, as `Kind/name` or `Kind/namespace/name`; absent when no policy is involved.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 320))]
+    #[schemars(length(max = 384))]
     pub policy: Option<String>,
     /// What the policy does with a failure.
     pub effect: Effect,

@@ -168,14 +168,23 @@ pub async fn run<J: Judge>(
     }
     let oci = oci::Client::new(settings.controllers.hosts.clone(), oci::Timeouts::default())
         .map_err(OperatorError::Registry)?;
+    let (tally, counting) = controller::policy::count(&client);
     let context = Arc::new(Context::new(
         client.clone(),
         settings.controllers.clone(),
         oci,
         world,
+        tally,
         metrics,
     ));
-    let work = work(client.clone(), context, renewing.flatten(), until(&stopped)).boxed();
+    let work = work(
+        client.clone(),
+        context,
+        counting.boxed(),
+        renewing.flatten(),
+        until(&stopped),
+    )
+    .boxed();
     let led = lead::lead(
         &client,
         &settings.namespace,
@@ -202,6 +211,7 @@ pub async fn run<J: Judge>(
 async fn work(
     client: Client,
     context: Arc<Context>,
+    counting: BoxFuture<'static, ()>,
     renewing: Option<BoxFuture<'static, ()>>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
@@ -209,10 +219,12 @@ async fn work(
     let stop = stop.shared();
     let reconciling = controller::reconcile(client, context, || stop.clone());
     let renewing = renewing.unwrap_or_else(|| std::future::pending().boxed());
+    // These two never end by themselves.
+    let beside = futures::future::join(counting, renewing);
     tokio::pin!(reconciling);
     tokio::select! {
         () = &mut reconciling => {}
-        () = renewing => reconciling.await,
+        _ = beside => reconciling.await,
     }
 }
 

@@ -4,57 +4,89 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
+use kube::core::ObjectMeta;
 
 use super::{
-    Exemption, NamespaceSelector, Problem, Rules, SignerRule, checks::repositories::Repositories,
-    trust::TrustRoots,
+    ApprovalRule, Exemption, NamespaceSelector, Policy, Problem, Rules, SignerRule,
+    checks::repositories::Repositories, trust::TrustRoots, written::policy_name,
 };
 use crate::{
-    api::v1alpha1::{ClusterDeploymentPolicy, PolicyBody, SignerDefinition, UnmanagedPods},
-    evidence::{Effect, Reason},
+    api::v1alpha1::{PolicyBody, SignerDefinition, UnmanagedPods},
+    evidence::{Digest, Effect, Reason},
 };
 
 /// How long what serves is replaced after it turned bad, when the policy does not say.
 pub const DEFAULT_GRACE_PERIOD: SignedDuration = SignedDuration::from_hours(24);
 
-/// Compiles a policy against the trust roots there are.
+/// Compiles a policy of either kind against the trust roots there are.
 ///
 /// A policy with a problem of its own (a selector, glob, threshold or signer's name that makes no sense) denies wherever
 /// it selects. A signer without a usable key cannot sign; a policy none of whose signers can sign denies as well.
-pub fn compile(policy: &ClusterDeploymentPolicy, trust: &TrustRoots) -> Rules {
-    let spec = &policy.spec.body;
-    let (namespaces, mut problems) = NamespaceSelector::compile(&policy.spec.namespace_selector);
-    let signers = signers(spec, trust, &mut problems);
-    let threshold = threshold(spec, &mut problems);
-    let repositories = spec.model.repositories.as_deref().map(|globs| {
+pub fn compile<P: Policy>(policy: &P, trust: &TrustRoots) -> Rules {
+    let body = policy.body();
+    let (namespaces, mut problems) = policy.reach();
+    let signers = signers(body, trust, &mut problems);
+    let threshold = threshold(body, &mut problems);
+    let repositories = body.model.repositories.as_deref().map(|globs| {
         let (repositories, found) = Repositories::compile(globs);
         problems.extend(found);
         repositories
     });
     let mut revoked = BTreeMap::new();
-    for revocation in spec.model.revoked.iter().flatten() {
+    for revocation in body.model.revoked.iter().flatten() {
         revoked
             .entry(revocation.digest)
             .or_insert_with(|| revocation.reason.clone());
     }
-    let exempt = exemptions(spec, &mut problems);
+    let effect = body.effect.unwrap_or(Effect::Enforce);
     Rules {
-        policy: format!(
-            "ClusterDeploymentPolicy/{}",
-            policy.metadata.name.as_deref().unwrap_or("(unnamed)")
-        ),
-        uid: policy.metadata.uid.clone(),
-        generation: policy.metadata.generation,
-        namespaces,
-        effect: spec.effect.unwrap_or(Effect::Enforce),
+        effect,
+        model_effect: body.model.effect.unwrap_or(effect),
         signers,
         threshold,
         repositories,
+        approved: approvals(body, &mut problems),
         revoked,
-        unmanaged_pods: spec.unmanaged_pods.unwrap_or(UnmanagedPods::Deny),
-        exempt,
-        grace_period: DEFAULT_GRACE_PERIOD,
+        unmanaged_pods: body.unmanaged_pods.unwrap_or(match effect {
+            Effect::Enforce => UnmanagedPods::Deny,
+            Effect::Warn => UnmanagedPods::Warn,
+            Effect::Audit => UnmanagedPods::Allow,
+        }),
+        exempt: exemptions(body, &mut problems),
         problems,
+        ..empty::<P>(policy.meta(), namespaces)
+    }
+}
+
+/// The rules of a policy that this version cannot read: they deny wherever it may have been meant for, since what it asks
+/// for, and whether it enforces that, is not known.
+pub fn unreadable<P: Policy>(meta: &ObjectMeta, error: &str) -> Rules {
+    let message =
+        format!("this operator cannot read the policy: {error}; correct it, or update the operator");
+    Rules {
+        problems: vec![invalid("spec", message)],
+        ..empty::<P>(meta, P::reach_of_unread(meta))
+    }
+}
+
+/// Rules that ask for nothing and, with nobody to sign, admit nothing.
+fn empty<P: Policy>(meta: &ObjectMeta, namespaces: NamespaceSelector) -> Rules {
+    Rules {
+        policy: policy_name::<P>(meta),
+        uid: meta.uid.clone(),
+        generation: meta.generation,
+        namespaces,
+        effect: Effect::Enforce,
+        model_effect: Effect::Enforce,
+        signers: Vec::new(),
+        threshold: 1,
+        repositories: None,
+        approved: BTreeMap::new(),
+        revoked: BTreeMap::new(),
+        unmanaged_pods: UnmanagedPods::Deny,
+        exempt: Vec::new(),
+        grace_period: DEFAULT_GRACE_PERIOD,
+        problems: Vec::new(),
     }
 }
 
@@ -62,27 +94,54 @@ fn invalid(field: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem::new(Reason::PolicyInvalid, field, message)
 }
 
-fn threshold(spec: &PolicyBody, problems: &mut Vec<Problem>) -> usize {
-    let threshold = usize::try_from(spec.model.threshold.unwrap_or(1)).unwrap_or(usize::MAX);
+fn threshold(body: &PolicyBody, problems: &mut Vec<Problem>) -> usize {
+    let threshold = usize::try_from(body.model.threshold.unwrap_or(1)).unwrap_or(usize::MAX);
     if threshold == 0 {
         problems.push(invalid(
             "spec.model.threshold",
             "0 signatures would admit anything: write 1 or more",
         ));
-    } else if threshold > spec.model.signers.len() && !spec.model.signers.is_empty() {
+    } else if threshold > body.model.signers.len() && !body.model.signers.is_empty() {
         let message = format!(
             "{threshold} is more than the {} signers in spec.model.signers, so nothing could ever pass: lower it or name more signers",
-            spec.model.signers.len()
+            body.model.signers.len()
         );
         problems.push(invalid("spec.model.threshold", message));
     }
     threshold
 }
 
+/// Who vouches for which content. A name counts once for each content, so that nobody becomes two signers.
+fn approvals(body: &PolicyBody, problems: &mut Vec<Problem>) -> BTreeMap<Digest, Vec<ApprovalRule>> {
+    let mut approved: BTreeMap<Digest, Vec<ApprovalRule>> = BTreeMap::new();
+    for (at, approval) in body.model.approved.iter().flatten().enumerate() {
+        let by = &approval.by;
+        let field = format!("spec.model.approved[{at}].by");
+        if by.is_empty() || by.trim() != by || by.contains(char::is_control) {
+            problems.push(invalid(
+                field,
+                "is nobody: write the name of whoever vouches for it, on one line",
+            ));
+            continue;
+        }
+        let people = approved.entry(approval.digest).or_default();
+        if people.iter().any(|known| known.by == *by) {
+            let message = format!("{by} vouches for this content twice: leave one of the two out");
+            problems.push(invalid(field, message));
+            continue;
+        }
+        people.push(ApprovalRule {
+            by: by.clone(),
+            expires: approval.expires.as_ref().map(|time| time.0),
+        });
+    }
+    approved
+}
+
 /// The exemptions. One that could not be met is a mistake, and one that half the world could meet would be worse.
-fn exemptions(spec: &PolicyBody, problems: &mut Vec<Problem>) -> Vec<Exemption> {
+fn exemptions(body: &PolicyBody, problems: &mut Vec<Problem>) -> Vec<Exemption> {
     let mut exempt = Vec::new();
-    for (at, exemption) in spec.exempt.iter().flatten().enumerate() {
+    for (at, exemption) in body.exempt.iter().flatten().enumerate() {
         let mut refuse = |field: &str, message: &str| {
             problems.push(invalid(format!("spec.exempt[{at}].{field}"), message));
         };
@@ -111,9 +170,9 @@ fn exemptions(spec: &PolicyBody, problems: &mut Vec<Problem>) -> Vec<Exemption> 
 }
 
 /// The signers whose signatures count. Definitions that `model.signers` does not name grant nothing and are left alone.
-fn signers(spec: &PolicyBody, trust: &TrustRoots, problems: &mut Vec<Problem>) -> Vec<SignerRule> {
+fn signers(body: &PolicyBody, trust: &TrustRoots, problems: &mut Vec<Problem>) -> Vec<SignerRule> {
     let mut definitions: BTreeMap<&str, &SignerDefinition> = BTreeMap::new();
-    for definition in &spec.signers {
+    for definition in &body.signers {
         if !is_local_name(&definition.name) {
             let field = format!("spec.signers[{}].name", definition.name);
             problems.push(invalid(
@@ -126,7 +185,7 @@ fn signers(spec: &PolicyBody, trust: &TrustRoots, problems: &mut Vec<Problem>) -
             problems.push(invalid(field, "two signers have this name: rename one"));
         }
     }
-    if spec.model.signers.is_empty() {
+    if body.model.signers.is_empty() {
         problems.push(invalid(
             "spec.model.signers",
             "nobody's signature counts: name at least one signer",
@@ -134,7 +193,7 @@ fn signers(spec: &PolicyBody, trust: &TrustRoots, problems: &mut Vec<Problem>) -
     }
     let mut named = BTreeSet::new();
     let mut rules = Vec::new();
-    for (at, name) in spec.model.signers.iter().enumerate() {
+    for (at, name) in body.model.signers.iter().enumerate() {
         let field = format!("spec.model.signers[{at}]");
         if !named.insert(name.as_str()) {
             problems.push(invalid(
@@ -223,7 +282,11 @@ mod tests {
     use test_case::test_case;
 
     use super::*;
-    use crate::{evidence::Digest, policy::samples::key};
+    use crate::{
+        api::v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy},
+        evidence::RuleId,
+        policy::samples::key,
+    };
 
     fn trust() -> TrustRoots {
         let keys = [
@@ -242,11 +305,10 @@ mod tests {
         .into()
     }
 
-    /// A policy that compiles without a problem, with the value at `pointer` replaced.
-    fn compiled(pointer: &str, value: Value) -> Rules {
-        let mut spec = json!({
+    /// A policy that compiles without a problem.
+    fn sound() -> Value {
+        json!({
             "namespaceSelector": {},
-            "unmanagedPods": "Deny",
             "exempt": [],
             "signers": [
                 {"name": "release", "key": {"trustRoot": "bank-keys", "keys": ["q3"]}},
@@ -256,15 +318,19 @@ mod tests {
                 "signers": ["release", "vault"],
                 "threshold": 2,
                 "repositories": ["registry.example/models/*"],
+                "approved": [],
                 "revoked": [{"digest": format!("sha256:{}", "ab".repeat(32)), "reason": "poisoned"}],
             },
-        });
+        })
+    }
+
+    /// The same, with the value at `pointer` replaced.
+    fn compiled(pointer: &str, value: Value) -> Rules {
+        let mut spec = sound();
         if !pointer.is_empty() {
             *spec.pointer_mut(pointer).unwrap() = value;
         }
-        let mut policy = ClusterDeploymentPolicy::new("baseline", serde_json::from_value(spec).unwrap());
-        policy.metadata.generation = Some(7);
-        compile(&policy, &trust())
+        policy(spec)
     }
 
     #[test]
@@ -315,10 +381,77 @@ mod tests {
         );
     }
 
-    #[test_case(json!(null) => UnmanagedPods::Deny; "left out")]
-    #[test_case(json!("Warn") => UnmanagedPods::Warn; "as it is written")]
-    fn unmanaged_pods(value: Value) -> UnmanagedPods {
-        compiled("/unmanagedPods", value).unmanaged_pods
+    fn policy(spec: Value) -> Rules {
+        let mut policy = ClusterDeploymentPolicy::new("baseline", serde_json::from_value(spec).unwrap());
+        policy.metadata.generation = Some(7);
+        compile(&policy, &trust())
+    }
+
+    #[test_case(json!(null), json!(null) => UnmanagedPods::Deny; "left out")]
+    #[test_case(json!("Warn"), json!(null) => UnmanagedPods::Warn; "as it is written")]
+    #[test_case(json!(null), json!("Warn") => UnmanagedPods::Warn; "left out of a policy that warns")]
+    #[test_case(json!(null), json!("Audit") => UnmanagedPods::Allow; "left out of a policy that only looks")]
+    #[test_case(json!("Deny"), json!("Audit") => UnmanagedPods::Deny; "a section has an effect of its own")]
+    fn unmanaged_pods(unmanaged: Value, effect: Value) -> UnmanagedPods {
+        let mut spec = sound();
+        spec["unmanagedPods"] = unmanaged;
+        spec["effect"] = effect;
+        policy(spec).unmanaged_pods
+    }
+
+    #[test_case(json!(null), json!(null) => (Effect::Enforce, Effect::Enforce); "left out")]
+    #[test_case(json!("Warn"), json!(null) => (Effect::Warn, Effect::Warn); "of the whole policy")]
+    #[test_case(json!(null), json!("Audit") => (Effect::Enforce, Effect::Audit); "of a section")]
+    #[test_case(json!("Audit"), json!("Enforce") => (Effect::Enforce, Effect::Enforce); "of a section that is stricter")]
+    fn effects_of_the_policy_and_of_its_model_section(whole: Value, model: Value) -> (Effect, Effect) {
+        let mut spec = sound();
+        spec["effect"] = whole;
+        spec["model"]["effect"] = model;
+        let rules = policy(spec);
+        (
+            rules.effect_of(RuleId::Policy),
+            rules.effect_of(RuleId::ModelRevoked),
+        )
+    }
+
+    #[test]
+    fn a_policy_in_a_namespace_is_for_that_one() {
+        let mut spec = sound();
+        spec.as_object_mut().unwrap().remove("namespaceSelector");
+        let mut policy = DeploymentPolicy::new("strict", serde_json::from_value(spec).unwrap());
+        policy.metadata.namespace = Some("bank".into());
+        let rules = compile(&policy, &trust());
+        assert_eq!(rules.ready(), Ok(()));
+        assert_eq!(rules.policy, "DeploymentPolicy/bank/strict");
+        assert_eq!(rules.namespaces, NamespaceSelector::Its("bank".into()));
+        let unread = unreadable::<DeploymentPolicy>(&policy.metadata, "what is this");
+        assert_eq!(unread.namespaces, rules.namespaces);
+        assert!(unread.enforces() && unread.ready().is_err());
+    }
+
+    #[test]
+    fn whoever_vouches_counts_once_for_each_content() {
+        let (one, other) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
+        let rules = compiled(
+            "/model/approved",
+            json!([
+                {"digest": one, "by": "Ada", "expires": "2026-01-02T03:04:05Z"},
+                {"digest": one, "by": "Bob", "reason": "tried it"},
+                {"digest": other, "by": "Ada"},
+            ]),
+        );
+        assert_eq!(rules.ready(), Ok(()));
+        let people = |digest| {
+            rules.approved[&digest]
+                .iter()
+                .map(|approval| approval.by.as_str())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((people(one), people(other)), (vec!["Ada", "Bob"], vec!["Ada"]));
+        assert_eq!(
+            rules.approved[&one][0].expires,
+            Some("2026-01-02T03:04:05Z".parse().unwrap())
+        );
     }
 
     #[test]
@@ -342,6 +475,9 @@ mod tests {
     #[test_case("/model/signers", json!([]), "spec.model.signers", "name at least one"; "nobody's signature counts")]
     #[test_case("/model/repositories", json!(["registry.example/models/*", "https://a/b"]), "spec.model.repositories[1]", "scheme"; "bad glob")]
     #[test_case("/namespaceSelector", json!({"matchExpressions": [{"key": "a", "operator": "Like"}]}), "spec.namespaceSelector.matchExpressions[0].operator", "no operator"; "bad selector")]
+    #[test_case("/model/approved", json!([{"digest": format!("sha256:{}", "ab".repeat(32)), "by": " "}]), "spec.model.approved[0].by", "is nobody"; "approved by nobody")]
+    #[test_case("/model/approved", json!([{"digest": format!("sha256:{}", "ab".repeat(32)), "by": "a\nb"}]), "spec.model.approved[0].by", "on one line"; "approved on two lines")]
+    #[test_case("/model/approved", json!([{"digest": format!("sha256:{}", "ab".repeat(32)), "by": "Ada"}, {"digest": format!("sha256:{}", "ab".repeat(32)), "by": "Ada"}]), "spec.model.approved[1].by", "vouches for this content twice"; "approved twice by one person")]
     #[test_case("/exempt", json!([{"imageDigests": [], "requester": "a", "reason": "r"}]), "spec.exempt[0].imageDigests", "no image"; "an exemption of nothing")]
     #[test_case("/exempt", json!([{"imageDigests": [format!("sha256:{}", "ab".repeat(32))], "requester": "system:*", "reason": "r"}]), "spec.exempt[0].requester", "is no account"; "an exemption of half the world")]
     #[test_case("/exempt", json!([{"imageDigests": [format!("sha256:{}", "ab".repeat(32))], "requester": "", "reason": "r"}]), "spec.exempt[0].requester", "is no account"; "an exemption of nobody")]

@@ -1,10 +1,14 @@
 //! All findings about one model, and what they come to.
 //! Pure; policies are joined by plain conjunction, so a further one can only ever deny more.
 
+use std::{cmp::Reverse, collections::BTreeSet};
+
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Evidence, Facts, MAX_KEYS, Rules, World, checks, requirements, selecting};
+use super::{
+    Evidence, Facts, MAX_KEYS, NamespaceSelector, Rules, SignerRule, World, checks, requirements, selecting,
+};
 use crate::{
     api::{GOVERNED_LABEL, v1alpha1::ServingSigner},
     evidence::{Class, Digest, Effect, Finding, Reason, Reference, RuleId, Verdict},
@@ -13,36 +17,53 @@ use crate::{
 /// At most this many findings are shown in a status; what failed comes first.
 pub const MAX_FINDINGS: usize = 64;
 
+/// At most this many signers, and this many people who vouch for content, are named in a status.
+const MAX_SIGNERS: usize = 32;
+const MAX_APPROVERS: usize = 8;
+
 /// What the policies say of one model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
-    /// The worst of the findings.
+    /// The worst of the findings that count.
     pub verdict: Verdict,
-    /// What each rule of each policy says: what failed comes first, then by policy and rule.
+    /// What each rule of each policy says: what denies comes first, then what would if it were enforced, then by policy and
+    /// rule.
     pub findings: Vec<Finding>,
     /// Whose signature verified, by the policies' names for them.
     pub signers: Vec<ServingSigner>,
+    /// Who vouches for the content beside its signatures, each name once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<String>,
+    /// Until when this can be said without looking at the clock again; absent when no time limits it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 impl Decision {
-    /// Whether the model may serve: everything holds, nothing is waited for or unknown.
+    /// Whether the model may serve: everything that is enforced holds, nothing of it is waited for or unknown.
     pub fn admits(&self) -> bool {
         self.verdict == Verdict::Pass
     }
 
     /// The finding that people should read first: of the worst verdict, the most severe reason.
     pub fn headline(&self) -> Option<&Finding> {
+        let decides =
+            |finding: &&Finding| finding.effect == Effect::Enforce && finding.verdict == self.verdict;
         // `min_by_key` keeps the first of equals, and the findings are in order.
         self.findings
             .iter()
-            .filter(|finding| finding.verdict == self.verdict)
+            .filter(decides)
             .min_by_key(|finding| finding.reason.map(severity))
+            // Where nothing is enforced, what is only observed is all there is to say.
+            .or_else(|| self.findings.first())
     }
 
     /// The stable code for conditions; absent when it passed or only waits.
     pub fn reason(&self) -> Option<Reason> {
-        self.headline().and_then(|finding| finding.reason)
+        self.headline()
+            .filter(|_| !self.admits())
+            .and_then(|finding| finding.reason)
     }
 
     /// The one sentence for conditions.
@@ -68,32 +89,45 @@ impl Decision {
         }
     }
 
+    /// The findings that would deny if their policies did more than warn: what people are told though the model serves.
+    pub fn warnings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.effect == Effect::Warn && finding.verdict == Verdict::Fail)
+    }
+
     /// The findings that fit into a status.
     pub fn shown(&self) -> &[Finding] {
         &self.findings[..self.findings.len().min(MAX_FINDINGS)]
     }
 
-    pub(super) fn of(mut findings: Vec<Finding>, signers: Vec<ServingSigner>) -> Self {
-        findings.sort_by(|a, b| {
-            b.verdict
-                .cmp(&a.verdict)
-                .then_with(|| (&a.policy, a.rule, &a.message).cmp(&(&b.policy, b.rule, &b.message)))
-        });
+    pub(super) fn of(mut findings: Vec<Finding>) -> Self {
+        fn order(finding: &Finding) -> impl Ord + '_ {
+            let Finding {
+                rule,
+                policy,
+                effect,
+                verdict,
+                reason,
+                message,
+            } = finding;
+            let worst_first = Reverse((finding.counts_as(), *verdict));
+            (worst_first, policy, rule, effect, reason, message)
+        }
+        findings.sort_by(|a, b| order(a).cmp(&order(b)));
         // Nothing found is nothing shown, and that is no admission.
-        let verdict = findings.iter().map(counted).max().unwrap_or(Verdict::Fail);
+        let verdict = findings
+            .iter()
+            .map(Finding::counts_as)
+            .max()
+            .unwrap_or(Verdict::Fail);
         Self {
             verdict,
             findings,
-            signers,
+            signers: Vec::new(),
+            approved_by: Vec::new(),
+            until: None,
         }
-    }
-}
-
-/// What a finding adds to the decision, under its policy's effect.
-fn counted(finding: &Finding) -> Verdict {
-    match finding.effect {
-        Effect::Enforce => finding.verdict,
-        Effect::Warn => Verdict::Pass,
     }
 }
 
@@ -114,20 +148,41 @@ pub fn severity(reason: Reason) -> u8 {
 
 /// Judges one model under every policy that selects its namespace, each by itself, and joins what they say.
 ///
-/// `_now` is for what expires; no rule does yet. Without a policy that selects the namespace the answer is `NoPolicy`, and
-/// evidence that is still awaited or could not be read never admits.
-pub fn evaluate(facts: &Facts, world: &World, _now: Timestamp) -> Decision {
+/// `now` is for what expires: the decision says until when it holds. Without a policy that lets the namespace serve the
+/// answer is `NoPolicy`, and evidence that an enforced policy still awaits or that could not be read never admits.
+pub fn evaluate(facts: &Facts, world: &World, now: Timestamp) -> Decision {
     let rules: Vec<&Rules> = if facts.governed {
-        selecting(&world.rules, &facts.namespace_labels).collect()
+        selecting(&world.rules, &facts.namespace, &facts.namespace_labels).collect()
     } else {
         Vec::new()
     };
-    if rules.is_empty() {
-        return Decision::of(vec![no_policy(&facts.namespace, facts.governed)], Vec::new());
+    let observed = facts.as_observed();
+    let sees = |rules| {
+        if requirements::is_enforced(rules) {
+            facts
+        } else {
+            &*observed
+        }
+    };
+    let seen: Vec<(&Facts, &Rules)> = rules.iter().map(|rules| (sees(rules), *rules)).collect();
+    let mut findings: Vec<Finding> = seen
+        .iter()
+        .flat_map(|(facts, rules)| judge(facts, rules, now))
+        .collect();
+    findings.extend(no_policy(&facts.namespace, facts.governed, &rules));
+    findings.extend(unresolved(facts, &rules));
+    findings.extend(too_many_keys(&rules, Effect::Enforce));
+    findings.extend(too_many_keys(&rules, Effect::Warn));
+    let until = facts.digest.and_then(|digest| {
+        let ends = |rules: &&Rules| checks::approval::until(digest, rules, now);
+        rules.iter().filter_map(ends).min()
+    });
+    Decision {
+        signers: signers(&seen),
+        approved_by: approved_by(facts, &rules, now),
+        until,
+        ..Decision::of(findings)
     }
-    let mut findings: Vec<Finding> = rules.iter().flat_map(|rules| judge(facts, rules)).collect();
-    findings.extend(too_many_keys(&rules));
-    Decision::of(findings, signers(facts, &rules))
 }
 
 /// The refusal that no evidence can change, if there is one: then no registry need be asked, and none is that the policy
@@ -145,9 +200,9 @@ pub fn foregone(
 }
 
 /// What one policy says.
-fn judge(facts: &Facts, rules: &Rules) -> Vec<Finding> {
+fn judge(facts: &Facts, rules: &Rules, now: Timestamp) -> Vec<Finding> {
     let applicable = checks::applicable(rules);
-    if rules.namespaces == super::NamespaceSelector::Broken {
+    if rules.namespaces == NamespaceSelector::Broken {
         // Who it was meant for is not known, so what it would say of this model is not either.
         return applicable.into_iter().collect();
     }
@@ -155,7 +210,8 @@ fn judge(facts: &Facts, rules: &Rules) -> Vec<Finding> {
     [
         applicable,
         // Without anyone who could sign, the policy's problem says it better; without a problem it must be asked.
-        (can_sign || rules.blocking().is_empty()).then(|| checks::signature::signed_by_trusted(facts, rules)),
+        (can_sign || rules.blocking().is_empty())
+            .then(|| checks::signature::signed_by_trusted(facts, rules, now)),
         checks::repositories::allowed(facts, rules),
         checks::revoked::not_revoked(facts, rules),
     ]
@@ -164,24 +220,69 @@ fn judge(facts: &Facts, rules: &Rules) -> Vec<Finding> {
     .collect()
 }
 
-pub(super) fn no_policy(namespace: &str, governed: bool) -> Finding {
-    let message = if governed {
+/// Nothing serves where no policy of the platform's is in force. One of a namespace's own can deny and never admits, or
+/// whoever may write one there could let in what the platform never spoke about; nor does one whose selector cannot be
+/// read and that would not even deny.
+pub(super) fn no_policy(namespace: &str, governed: bool, rules: &[&Rules]) -> Option<Finding> {
+    let in_force = |rules: &&Rules| match rules.namespaces {
+        NamespaceSelector::Matching(_) => true,
+        NamespaceSelector::Broken => rules.enforces(),
+        NamespaceSelector::Its(_) => false,
+    };
+    if rules.iter().any(in_force) {
+        return None;
+    }
+    let message = if !governed {
+        format!(
+            "the namespace {namespace} is not governed, so no policy applies: label it {GOVERNED_LABEL}=true"
+        )
+    } else if rules.is_empty() {
         format!(
             "no policy selects the namespace {namespace}: apply a ClusterDeploymentPolicy whose spec.namespaceSelector matches its labels"
         )
     } else {
         format!(
-            "the namespace {namespace} is not governed, so no policy applies: label it {GOVERNED_LABEL}=true"
+            "no ClusterDeploymentPolicy selects the namespace {namespace}, and policies of its own can only deny more: have one applied whose spec.namespaceSelector matches its labels"
         )
     };
-    deny_all(Reason::NoPolicy, message)
+    Some(deny_all(Reason::NoPolicy, message))
 }
 
-fn too_many_keys(rules: &[&Rules]) -> Option<Finding> {
-    let keys = requirements::union(rules.iter().copied()).len();
+/// Content that is not known cannot serve, also where no enforced policy asks for it.
+fn unresolved(facts: &Facts, rules: &[&Rules]) -> Option<Finding> {
+    let asked_for = rules.iter().any(|rules| requirements::is_enforced(rules));
+    if facts.digest.is_some() || rules.is_empty() || asked_for {
+        return None;
+    }
+    let (verdict, reason, message) = match &facts.verification {
+        Evidence::Wait(what) => (Verdict::Wait, None, what.clone()),
+        Evidence::Unknown(failure) => (Verdict::Unknown, Some(failure.reason), failure.message.clone()),
+        Evidence::Known(_) => {
+            let message = "what the reference names is not known, and yet it was verified";
+            (Verdict::Unknown, Some(Reason::Internal), message.to_owned())
+        }
+    };
+    Some(Finding {
+        verdict,
+        reason,
+        ..deny_all(Reason::Internal, message)
+    })
+}
+
+/// Policies that are not enforced are counted by themselves, for their keys are looked for by themselves.
+fn too_many_keys(rules: &[&Rules], effect: Effect) -> Option<Finding> {
+    let enforced = effect == Effect::Enforce;
+    let counted = rules
+        .iter()
+        .copied()
+        .filter(|rules| requirements::is_enforced(rules) == enforced);
+    let keys = requirements::union(counted).len();
     (keys > MAX_KEYS).then(|| {
         let message = format!("the policies of this namespace accept {keys} keys together, and at most {MAX_KEYS} can be looked for: remove signers or keys");
-        deny_all(Reason::PolicyInvalid, message)
+        Finding {
+            effect,
+            ..deny_all(Reason::PolicyInvalid, message)
+        }
     })
 }
 
@@ -197,27 +298,36 @@ fn deny_all(reason: Reason, message: String) -> Finding {
     }
 }
 
-/// The policies' names for whoever signed: each name and key once, in order.
-fn signers(facts: &Facts, rules: &[&Rules]) -> Vec<ServingSigner> {
-    let Evidence::Known(verification) = &facts.verification else {
-        return Vec::new();
-    };
+/// The policies' names for whoever signed: each name and key once, in order, as many as a status holds.
+fn signers(seen: &[(&Facts, &Rules)]) -> Vec<ServingSigner> {
     let mut signers: Vec<ServingSigner> = Vec::new();
-    for identity in &verification.signers {
-        for signer in rules
-            .iter()
-            .flat_map(|rules| &rules.signers)
-            .filter(|signer| signer.holds(identity.fingerprint))
-        {
-            signers.push(ServingSigner {
+    for (facts, rules) in seen {
+        let Evidence::Known(verification) = &facts.verification else {
+            continue;
+        };
+        for identity in &verification.signers {
+            let holds = |signer: &&SignerRule| signer.holds(identity.fingerprint);
+            signers.extend(rules.signers.iter().filter(holds).map(|signer| ServingSigner {
                 name: signer.name.clone(),
                 identity: identity.clone(),
-            });
+            }));
         }
     }
     signers.sort_by(|a, b| (&a.name, &a.identity).cmp(&(&b.name, &b.identity)));
     signers.dedup();
+    signers.truncate(MAX_SIGNERS);
     signers
+}
+
+/// Who vouches for the content by name, each once, as many as a status holds.
+fn approved_by(facts: &Facts, rules: &[&Rules], now: Timestamp) -> Vec<String> {
+    let approvals = facts.digest.into_iter().flat_map(|digest| {
+        rules
+            .iter()
+            .flat_map(move |rules| checks::approval::standing(digest, rules, now))
+    });
+    let names: BTreeSet<String> = approvals.map(|approval| approval.by.clone()).collect();
+    names.into_iter().take(MAX_APPROVERS).collect()
 }
 
 #[cfg(test)]
@@ -231,7 +341,7 @@ mod tests {
         evidence::Failure,
         policy::{
             Problem, Verification,
-            samples::{SUBJECT, broken_signer, facts, refused, rules, signer, verified},
+            samples::{SUBJECT, approval, at, broken_signer, facts, refused, rules, signer, verified},
         },
     };
 
@@ -429,8 +539,181 @@ mod tests {
         assert!(!decide(&known(verified(&[])), vec![rules(vec![])]).admits());
     }
 
+    fn under(effect: Effect, rules: Rules) -> Rules {
+        Rules {
+            effect,
+            model_effect: effect,
+            ..rules
+        }
+    }
+
+    fn of_its_own(namespace: &str, rules: Rules) -> Rules {
+        Rules {
+            policy: format!("DeploymentPolicy/{namespace}/strict"),
+            namespaces: NamespaceSelector::Its(namespace.to_owned()),
+            ..rules
+        }
+    }
+
+    #[test_case(Effect::Warn, 1)]
+    #[test_case(Effect::Audit, 0)]
+    fn where_nothing_is_enforced_the_model_serves_and_the_findings_say_what_would_deny_it(
+        effect: Effect,
+        warnings: usize,
+    ) {
+        let policy = under(effect, revoking(rules(vec![signer("release", &[1])])));
+        let decision = decide(&known(verified(&[1])), vec![policy]);
+        assert!(decision.admits());
+        assert_eq!(decision.reason(), None);
+        let finding = &decision.findings[0];
+        assert_eq!(
+            (finding.verdict, finding.reason, finding.effect),
+            (Verdict::Fail, Some(Reason::Revoked), effect)
+        );
+        assert_eq!(decision.warnings().count(), warnings);
+    }
+
+    #[test_case(Evidence::Wait("under way".into()); "under way")]
+    #[test_case(Evidence::Unknown(Failure::new(Reason::Timeout, "slow")); "unreadable")]
+    fn what_is_not_enforced_is_not_waited_for(observed: Evidence<Verification>) {
+        let policies = vec![
+            named("a", rules(vec![signer("release", &[1])])),
+            named("b", under(Effect::Warn, rules(vec![signer("vault", &[2])]))),
+        ];
+        let mut facts = known(verified(&[1]));
+        facts.observed = Some(observed);
+        let decision = decide(&facts, policies);
+        assert!(decision.admits());
+        assert_eq!(decision.message(), "signed by release");
+        assert!(decision.findings[0].verdict > Verdict::Pass);
+    }
+
+    #[test]
+    fn a_policy_that_only_warns_does_not_soften_another() {
+        let policies = vec![
+            named("a", under(Effect::Warn, rules(vec![signer("release", &[1])]))),
+            named("b", rules(vec![signer("release", &[1])])),
+        ];
+        let decision = decide(&known(refused(&[], Reason::Unsigned, "")), policies);
+        assert_eq!(decision.verdict, Verdict::Fail);
+        assert_eq!(
+            decision.findings[0].policy.as_deref(),
+            Some("ClusterDeploymentPolicy/b")
+        );
+    }
+
+    #[test]
+    fn a_policy_of_the_namespace_denies_more_and_admits_nothing_by_itself() {
+        let own = of_its_own("bank", rules(vec![signer("vault", &[2])]));
+        let satisfied = decide(&known(verified(&[2])), vec![own.clone()]);
+        assert_eq!(
+            (satisfied.verdict, satisfied.reason()),
+            (Verdict::Fail, Some(Reason::NoPolicy))
+        );
+        assert!(
+            satisfied.message().contains("can only deny more"),
+            "{}",
+            satisfied.message()
+        );
+        let platform = rules(vec![signer("release", &[1])]);
+        let decision = decide(&known(verified(&[1])), vec![platform.clone(), own]);
+        assert_eq!(
+            (decision.verdict, decision.reason()),
+            (Verdict::Fail, Some(Reason::SignerMismatch))
+        );
+        let others = of_its_own("shop", rules(vec![signer("vault", &[2])]));
+        let decision = decide(&known(verified(&[1])), vec![platform, others]);
+        assert!(decision.admits());
+        assert_eq!(decision.findings.len(), 1);
+    }
+
+    #[test_case(Effect::Enforce => Some(Reason::PolicyInvalid); "enforced")]
+    #[test_case(Effect::Warn => Some(Reason::NoPolicy); "not enforced")]
+    fn a_selector_that_cannot_be_read_never_lets_a_namespace_serve(effect: Effect) -> Option<Reason> {
+        let broken = Rules {
+            namespaces: NamespaceSelector::Broken,
+            problems: vec![Problem::new(
+                Reason::PolicyInvalid,
+                "spec.namespaceSelector",
+                "what is this",
+            )],
+            ..under(effect, rules(vec![signer("release", &[1])]))
+        };
+        let decision = decide(&known(verified(&[1])), vec![broken]);
+        assert_eq!(decision.verdict, Verdict::Fail);
+        decision.reason()
+    }
+
+    #[test]
+    fn what_is_not_resolved_does_not_serve_though_nothing_is_enforced() {
+        let mut facts = facts(Evidence::Unknown(Failure::new(Reason::NotFound, "no such tag")));
+        facts.digest = None;
+        let decision = decide(
+            &facts,
+            vec![under(Effect::Audit, rules(vec![signer("release", &[1])]))],
+        );
+        assert_eq!(
+            (decision.verdict, decision.reason()),
+            (Verdict::Unknown, Some(Reason::NotFound))
+        );
+    }
+
+    #[test]
+    fn more_keys_than_can_be_looked_for_only_warn_where_they_are_not_enforced() {
+        let many: Vec<u8> = (0..=64).collect();
+        let policies = vec![
+            named("a", rules(vec![signer("release", &[1])])),
+            named("b", under(Effect::Audit, rules(vec![signer("all", &many)]))),
+        ];
+        let decision = decide(&known(verified(&[1])), policies);
+        assert!(decision.admits());
+        assert!(
+            decision
+                .findings
+                .iter()
+                .any(|finding| finding.reason == Some(Reason::PolicyInvalid))
+        );
+    }
+
+    #[test]
+    fn a_decision_says_until_when_an_approval_holds() {
+        let approved = Rules {
+            approved: [(
+                SUBJECT,
+                vec![approval("Ada", Some(10)), approval("Bob", Some(20))],
+            )]
+            .into(),
+            ..rules(vec![signer("release", &[1])])
+        };
+        let world = World {
+            rules: vec![approved],
+            namespaces: BTreeMap::new(),
+        };
+        let facts = known(refused(&[], Reason::Unsigned, ""));
+        let says = |now| {
+            let decision = evaluate(&facts, &world, at(now));
+            (decision.admits(), decision.until, decision.approved_by.join(", "))
+        };
+        assert_eq!(says(0), (true, Some(at(10)), "Ada, Bob".to_owned()));
+        assert_eq!(says(10), (true, Some(at(20)), "Bob".to_owned()));
+        assert_eq!(says(20), (false, None, String::new()));
+    }
+
+    #[test]
+    fn a_revocation_outweighs_every_approval() {
+        let approved = Rules {
+            approved: [(SUBJECT, vec![approval("Ada", None)])].into(),
+            ..revoking(rules(vec![signer("release", &[1])]))
+        };
+        let decision = decide(&known(verified(&[1])), vec![approved]);
+        assert_eq!(
+            (decision.verdict, decision.reason()),
+            (Verdict::Fail, Some(Reason::Revoked))
+        );
+    }
+
     #[test]
     fn finding_nothing_is_no_admission() {
-        assert_eq!(Decision::of(Vec::new(), Vec::new()).verdict, Verdict::Fail);
+        assert_eq!(Decision::of(Vec::new()).verdict, Verdict::Fail);
     }
 }

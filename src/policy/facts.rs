@@ -1,7 +1,10 @@
 //! What is known about one model when it is decided on, and what is not known yet.
 //! Values only, with the conversions from a recorded verification; none of them trusts a verification of other content.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{World, world};
 use crate::{
@@ -153,8 +156,11 @@ pub struct Facts {
     pub reference: Reference,
     /// Its content, once the reference is resolved.
     pub digest: Option<Digest>,
-    /// What verifying that content found.
+    /// What verifying that content found, under the keys of the policies that are enforced.
     pub verification: Evidence<Verification>,
+    /// The same under the keys of those that are not, where that is another question: their keys must not decide how soon,
+    /// or whether, the others are answered.
+    pub observed: Option<Evidence<Verification>>,
 }
 
 impl Facts {
@@ -175,6 +181,18 @@ impl Facts {
             reference,
             digest,
             verification,
+            observed: None,
+        }
+    }
+
+    /// The facts as policies see them that are not enforced.
+    pub(super) fn as_observed(&self) -> Cow<'_, Self> {
+        match &self.observed {
+            None => Cow::Borrowed(self),
+            Some(observed) => Cow::Owned(Self {
+                verification: observed.clone(),
+                ..self.clone()
+            }),
         }
     }
 }

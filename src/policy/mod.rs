@@ -2,9 +2,9 @@
 //! Pure: it reads nothing, waits for nothing, gets the clock as an argument and never imports `artifact`.
 //!
 //! ```text
-//! ClusterDeploymentPolicy ─▶ compile ─▶ Rules ─▶ World ─┐
-//! TrustRoot ─▶ trust::read ──────┘                      ├─▶ evaluate ─▶ Decision
-//! ModelDeployment ─▶ accept ─▶ Reference ─▶ Facts ──────┘
+//! (Cluster)DeploymentPolicy ─▶ compile ─▶ Rules ─▶ World ─┐
+//! TrustRoot ─▶ trust::read ────────┘                      ├─▶ evaluate ─▶ Decision
+//! ModelDeployment ─▶ accept ─▶ Reference ─▶ Facts ────────┘
 //! ```
 
 pub mod accept;
@@ -21,6 +21,7 @@ mod rules;
 mod select;
 mod verdicts;
 mod world;
+mod written;
 
 #[cfg(test)]
 mod properties;
@@ -28,12 +29,13 @@ mod properties;
 mod samples;
 
 pub use accept::accept;
-pub use compile::{DEFAULT_GRACE_PERIOD, compile};
+pub use compile::{DEFAULT_GRACE_PERIOD, compile, unreadable};
 pub use decision::{Decision, MAX_FINDINGS, evaluate, foregone, severity};
 pub use facts::{Evidence, Facts, Verification};
 pub use request::{Request, as_it_serves, source_hash};
-pub use requirements::{MAX_KEYS, required_keys};
-pub use rules::{Exemption, Problem, Rules, SignerRule};
+pub use requirements::{MAX_KEYS, observed_keys, required_keys};
+pub use rules::{ApprovalRule, Exemption, Problem, Rules, SignerRule};
 pub use select::{NamespaceSelector, selecting};
-pub use verdicts::{evidence, verification, verification_name};
+pub use verdicts::Verifications;
 pub use world::World;
+pub use written::Policy;

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-use super::{Decision, Rules, World, decision::no_policy, selecting, verification};
+use super::{Decision, Rules, Verifications, World, decision::no_policy, selecting};
 use crate::{
     api::{
         GROUP, MODEL_LABEL,
@@ -65,7 +65,7 @@ pub fn judge(
     now: Timestamp,
 ) -> Decision {
     if let Some(old) = request.old {
-        return Decision::of(change::judge(old, request.pod), Vec::new());
+        return Decision::of(change::judge(old, request.pod));
     }
     let Some(labels) = world
         .namespaces
@@ -78,9 +78,9 @@ pub fn judge(
         );
         return refused(RuleId::Policy, Reason::NotReadYet, message);
     };
-    let rules: Vec<&Rules> = selecting(&world.rules, labels).collect();
-    if rules.is_empty() {
-        return Decision::of(vec![no_policy(request.namespace, true)], Vec::new());
+    let rules: Vec<&Rules> = selecting(&world.rules, request.namespace, labels).collect();
+    if let Some(finding) = no_policy(request.namespace, true, &rules) {
+        return Decision::of(vec![finding]);
     }
     match request.model() {
         Some(name) => managed::judge(name, request, recorded, world, settings, now),
@@ -89,9 +89,9 @@ pub fn judge(
 }
 
 /// The names of the verifications that a pod of this model can rest on.
-pub fn needed(model: &ModelDeployment, world: &World) -> Vec<String> {
+pub fn needed(model: &ModelDeployment, world: &World, now: Timestamp) -> Vec<String> {
     managed::contents(model)
-        .filter_map(|content| verification(&content.model, world, &content.runs))
+        .flat_map(|content| Verifications::of(&content.model, world, &content.runs, now).into_all())
         .map(|verification| verification.name_any())
         .collect()
 }
@@ -103,7 +103,7 @@ pub fn is_made_by_kubernetes(request: &PodRequest<'_>) -> bool {
 }
 
 fn refused(rule: RuleId, reason: Reason, message: impl Into<String>) -> Decision {
-    Decision::of(vec![fail(rule, reason, message)], Vec::new())
+    Decision::of(vec![fail(rule, reason, message)])
 }
 
 /// A refusal that no policy can soften: without it, nothing that policies say of pods would hold.

@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Decision, Evidence, Facts, NamespaceSelector, Rules, Verification, World, compile, evaluate,
+    observed_keys, required_keys,
     samples::{self, OTHER, SUBJECT, key, refused, verified},
     selecting,
     trust::TrustRoots,
 };
 use crate::{
-    api::v1alpha1::ClusterDeploymentPolicy,
-    evidence::{Digest, Failure, Reason, Verdict},
+    api::v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy},
+    evidence::{Digest, Effect, Failure, Reason, Verdict},
 };
 
 const KEYS: [u8; 4] = [1, 2, 3, 4];
@@ -26,17 +27,49 @@ fn trust() -> TrustRoots {
     [("root".to_owned(), keys)].into()
 }
 
-/// A policy as somebody might write it, well or badly.
+/// A policy of either kind and any effect as somebody might write it, well or badly.
 fn policy() -> impl Strategy<Value = Rules> {
+    (body(), any::<prop::sample::Index>(), prop::bool::weighted(0.7)).prop_map(|(body, at, cluster)| {
+        if cluster {
+            clusters(body, SELECTORS[at.index(SELECTORS.len())])
+        } else {
+            own(body, ["bank", "shop"][at.index(2)])
+        }
+    })
+}
+
+/// Selectors of namespaces; the last one cannot be read.
+const SELECTORS: [&str; 5] = [
+    "{}",
+    r#"{"matchLabels": {"team": "bank"}}"#,
+    r#"{"matchLabels": {"team": "shop"}}"#,
+    r#"{"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["shop"]}]}"#,
+    r#"{"matchExpressions": [{"key": "team", "operator": "Like", "values": ["shop"]}]}"#,
+];
+
+fn clusters((name, mut spec): (String, Value), selector: &str) -> Rules {
+    spec["namespaceSelector"] = serde_json::from_str(selector).unwrap();
+    compile(
+        &ClusterDeploymentPolicy::new(&name, serde_json::from_value(spec).unwrap()),
+        &trust(),
+    )
+}
+
+fn own((name, spec): (String, Value), namespace: &str) -> Rules {
+    let mut policy = DeploymentPolicy::new(&name, serde_json::from_value(spec).unwrap());
+    policy.metadata.namespace = Some(namespace.to_owned());
+    compile(&policy, &trust())
+}
+
+fn effects() -> impl Strategy<Value = (Value, Value)> {
+    let effect = || select(vec![json!(null), json!("Enforce"), json!("Warn"), json!("Audit")]);
+    (effect(), effect())
+}
+
+/// What kinds of policies have in common.
+fn body() -> impl Strategy<Value = (String, Value)> {
     let keys = vec(select(vec!["k1", "k2", "k3", "k4", "rsa", "gone"]), 1..3);
     let signers = vec(keys, 1..4);
-    let selector = select(vec![
-        json!({}),
-        json!({"matchLabels": {"team": "bank"}}),
-        json!({"matchLabels": {"team": "shop"}}),
-        json!({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["shop"]}]}),
-        json!({"matchExpressions": [{"key": "team", "operator": "Like", "values": ["shop"]}]}),
-    ]);
     let repositories = option::weighted(
         0.3,
         select(vec![
@@ -46,29 +79,67 @@ fn policy() -> impl Strategy<Value = Rules> {
         ]),
     );
     let revoked = vec(select(vec![SUBJECT, OTHER]), 0..2);
-    ("[a-e]", selector, signers, 0..3_u32, repositories, revoked).prop_map(
-        |(name, selector, signers, threshold, repositories, revoked)| {
-            let names: Vec<_> = (0..signers.len()).map(|at| format!("s{at}")).collect();
-            let definitions: Vec<_> = names
-                .iter()
-                .zip(signers)
-                .map(|(name, keys)| json!({"name": name, "key": {"trustRoot": "root", "keys": keys}}))
-                .collect();
-            let revoked: Vec<_> = revoked
-                .iter()
-                .map(|digest| json!({"digest": digest, "reason": "why"}))
-                .collect();
-            let mut model = json!({"signers": names, "threshold": threshold, "revoked": revoked});
-            if let Some(glob) = repositories {
-                model["repositories"] = json!([glob]);
-            }
-            let spec = json!({"namespaceSelector": selector, "signers": definitions, "model": model});
-            compile(
-                &ClusterDeploymentPolicy::new(&name, serde_json::from_value(spec).unwrap()),
-                &trust(),
-            )
-        },
+    let expires = select(vec![
+        json!(null),
+        json!("1970-01-01T00:00:00Z"),
+        json!("1970-01-01T00:00:10Z"),
+    ]);
+    let approved = vec(
+        (
+            select(vec![SUBJECT, OTHER]),
+            select(vec!["Ada", "Bob", " "]),
+            expires,
+        ),
+        0..3,
+    );
+    (
+        "[a-e]",
+        effects(),
+        signers,
+        0..3_u32,
+        repositories,
+        revoked,
+        approved,
     )
+        .prop_map(
+            |(name, (effect, model_effect), signers, threshold, repositories, revoked, approved)| {
+                let names: Vec<_> = (0..signers.len()).map(|at| format!("s{at}")).collect();
+                let definitions: Vec<_> = names
+                    .iter()
+                    .zip(signers)
+                    .map(|(name, keys)| json!({"name": name, "key": {"trustRoot": "root", "keys": keys}}))
+                    .collect();
+                let revoked: Vec<_> = revoked
+                    .iter()
+                    .map(|digest| json!({"digest": digest, "reason": "why"}))
+                    .collect();
+                let approved: Vec<_> = approved
+                    .iter()
+                    .map(|(digest, by, expires)| json!({"digest": digest, "by": by, "expires": expires}))
+                    .collect();
+                let mut model = json!({
+                    "effect": model_effect, "signers": names, "threshold": threshold, "revoked": revoked, "approved": approved
+                });
+                if let Some(glob) = repositories {
+                    model["repositories"] = json!([glob]);
+                }
+                (name, json!({"effect": effect, "signers": definitions, "model": model}))
+            },
+        )
+}
+
+/// The same policy, as far as it is written, with another effect everywhere.
+fn under(effect: Effect, rules: Rules) -> Rules {
+    Rules {
+        effect,
+        model_effect: effect,
+        ..rules
+    }
+}
+
+/// A policy that enforces nothing.
+fn lenient() -> impl Strategy<Value = Rules> {
+    (policy(), select(vec![Effect::Warn, Effect::Audit])).prop_map(|(rules, effect)| under(effect, rules))
 }
 
 fn unknown() -> impl Strategy<Value = Evidence<Verification>> {
@@ -91,12 +162,13 @@ fn evidence() -> impl Strategy<Value = Evidence<Verification>> {
 fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strategy<Value = Facts> {
     (
         evidence,
+        option::weighted(0.3, self::evidence()),
         any::<bool>(),
         option::weighted(0.9, Just(SUBJECT)),
         prop::bool::weighted(0.9),
     )
         .prop_map(
-            |(verification, labelled, digest, governed): (_, bool, Option<Digest>, bool)| {
+            |(verification, observed, labelled, digest, governed): (_, _, bool, Option<Digest>, bool)| {
                 let mut facts = samples::facts(verification);
                 if labelled {
                     facts
@@ -106,6 +178,7 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
                 Facts {
                     governed,
                     digest,
+                    observed,
                     ..facts
                 }
             },
@@ -116,18 +189,30 @@ fn everywhere() -> NamespaceSelector {
     NamespaceSelector::Matching(Vec::new())
 }
 
+/// A policy that selects every namespace and enforces everything in it.
+fn enforced() -> impl Strategy<Value = Rules> {
+    policy().prop_map(|rules| Rules {
+        namespaces: everywhere(),
+        ..under(Effect::Enforce, rules)
+    })
+}
+
 fn decide(facts: &Facts, rules: &[Rules]) -> Decision {
+    decide_at(facts, rules, Timestamp::UNIX_EPOCH)
+}
+
+fn decide_at(facts: &Facts, rules: &[Rules], now: Timestamp) -> Decision {
     let world = World {
         rules: rules.to_vec(),
         namespaces: BTreeMap::new(),
     };
-    evaluate(facts, &world, Timestamp::UNIX_EPOCH)
+    evaluate(facts, &world, now)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
-    /// The one exception is the first policy that selects a namespace: without any, nothing serves there.
+    /// The one exception is the first policy of the platform's that selects a namespace: without any, nothing serves there.
     #[test]
     fn a_further_policy_never_turns_a_denial_into_an_admission(
         facts in facts(evidence()), mut rules in vec(policy(), 1..4), further in policy(), at in any::<prop::sample::Index>(),
@@ -137,6 +222,84 @@ proptest! {
         let mut more = rules;
         more.insert(at.index(more.len() + 1), further);
         prop_assert!(decide(&facts, &more).verdict >= before.verdict);
+    }
+
+    /// Without an exception: whoever may write one in a namespace cannot let in what nobody else spoke about.
+    #[test]
+    fn a_policy_of_the_namespace_never_turns_a_denial_into_an_admission(
+        facts in facts(evidence()), rules in vec(policy(), 0..4), further in body(),
+    ) {
+        let before = decide(&facts, &rules);
+        let more = [rules, vec![own(further, &facts.namespace)]].concat();
+        prop_assert!(decide(&facts, &more).verdict >= before.verdict);
+    }
+
+    #[test]
+    fn a_policy_of_another_namespace_changes_nothing(
+        facts in facts(evidence()), rules in vec(policy(), 0..4), further in body(),
+    ) {
+        let more = [rules.clone(), vec![own(further, "elsewhere")]].concat();
+        prop_assert_eq!(decide(&facts, &more), decide(&facts, &rules));
+        let world = |rules| World { rules, namespaces: [(facts.namespace.clone(), facts.namespace_labels.clone())].into() };
+        let (one, other) = (world(rules), world(more));
+        prop_assert_eq!(required_keys(&one, &facts.namespace), required_keys(&other, &facts.namespace));
+        prop_assert_eq!(observed_keys(&one, &facts.namespace), observed_keys(&other, &facts.namespace));
+    }
+
+    /// Beside one that is in force; and neither what is looked for on behalf of the others, nor what is found on its own.
+    #[test]
+    fn a_policy_that_is_not_enforced_never_changes_the_verdict(
+        facts in facts(evidence()), mut rules in vec(policy(), 1..4), further in lenient(), observed in option::of(evidence()),
+    ) {
+        rules[0].namespaces = everywhere();
+        let before = decide(&facts, &rules);
+        let more = [rules.clone(), vec![further]].concat();
+        let after = decide(&Facts { observed, ..facts.clone() }, &more);
+        prop_assert_eq!(after.verdict, before.verdict);
+        let counted = |decision: &Decision| -> Vec<_> {
+            decision.findings.iter().filter(|finding| finding.effect == Effect::Enforce).cloned().collect()
+        };
+        prop_assert_eq!(counted(&after), counted(&before));
+        let world = |rules| World { rules, namespaces: [(facts.namespace.clone(), facts.namespace_labels.clone())].into() };
+        prop_assert_eq!(required_keys(&world(more), &facts.namespace), required_keys(&world(rules), &facts.namespace));
+    }
+
+    #[test]
+    fn where_nothing_is_enforced_what_is_resolved_serves(
+        mut facts in facts(evidence()), mut rules in vec(lenient(), 1..4),
+    ) {
+        facts.governed = true;
+        facts.digest = Some(SUBJECT);
+        rules[0].namespaces = everywhere();
+        prop_assert!(decide(&facts, &rules).admits());
+    }
+
+    /// An approval cannot make anything of content that was changed after somebody trusted signed it.
+    #[test]
+    fn approvals_never_outweigh_an_integrity_failure(
+        facts in facts(select(Reason::ALL).prop_map(|reason| Evidence::Known(refused(&[1], reason, "why")))), mut rules in vec(enforced(), 1..4),
+    ) {
+        for rules in &mut rules {
+            rules.approved = [(SUBJECT, vec![samples::approval("Ada", None), samples::approval("Bob", None)])].into();
+        }
+        let Evidence::Known(Verification { failure: Some(failure), .. }) = &facts.verification else { panic!() };
+        let decision = decide(&facts, &rules);
+        prop_assert!(!decision.admits() || matches!(failure.reason, Reason::Unsigned | Reason::SignerMismatch));
+    }
+
+    /// What a decision says until some time, it says until then, and not beyond.
+    #[test]
+    fn a_decision_changes_with_the_clock_when_it_says(facts in facts(evidence()), rules in vec(policy(), 0..4)) {
+        let at_second = |second| decide_at(&facts, &rules, samples::at(second));
+        let first = at_second(0);
+        match first.until {
+            None => prop_assert_eq!(at_second(1_000), first),
+            Some(until) => {
+                prop_assert_eq!(until, samples::at(10));
+                prop_assert_eq!(at_second(9), first);
+                prop_assert_eq!(at_second(10).until, None);
+            }
+        }
     }
 
     #[test]
@@ -149,34 +312,40 @@ proptest! {
     }
 
     #[test]
-    fn evidence_that_is_not_known_never_admits(facts in facts(unknown()), rules in vec(policy(), 0..4)) {
+    fn evidence_that_is_not_known_never_admits(facts in facts(unknown()), mut rules in vec(policy(), 1..4), strict in enforced()) {
+        rules.push(strict);
         prop_assert!(!decide(&facts, &rules).admits());
     }
 
     #[test]
-    fn a_refused_verification_never_admits(facts in facts(evidence()), rules in vec(policy(), 0..4)) {
+    fn a_refused_verification_never_admits_without_an_approval(facts in facts(evidence()), mut rules in vec(policy(), 0..4), mut strict in enforced()) {
+        strict.approved.clear();
+        rules.push(strict);
         let refused = matches!(&facts.verification, Evidence::Known(verification) if verification.failure.is_some());
         prop_assert!(!(refused && decide(&facts, &rules).admits()));
     }
 
     #[test]
     fn revoked_content_never_admits(
-        facts in facts(evidence()), mut rules in vec(policy(), 1..4), at in any::<prop::sample::Index>(),
+        facts in facts(evidence()), mut rules in vec(policy(), 0..4), mut strict in enforced(),
     ) {
-        let at = at.index(rules.len());
-        rules[at].namespaces = everywhere();
-        rules[at].revoked.insert(SUBJECT, "poisoned".to_owned());
+        strict.revoked.insert(SUBJECT, "poisoned".to_owned());
+        strict.approved = [(SUBJECT, vec![samples::approval("Ada", None)])].into();
+        rules.push(strict);
         prop_assert!(!decide(&facts, &rules).admits());
     }
 
     #[test]
-    fn whoever_is_admitted_was_signed_for_by_every_policy(facts in facts(evidence()), rules in vec(policy(), 0..4)) {
+    fn whoever_is_admitted_was_vouched_for_under_every_enforced_policy(facts in facts(evidence()), rules in vec(policy(), 0..4)) {
         let decision = decide(&facts, &rules);
         if decision.admits() {
-            let Evidence::Known(verification) = &facts.verification else { panic!("admitted without evidence") };
-            for rules in selecting(&rules, &facts.namespace_labels) {
+            prop_assert!(facts.digest.is_some());
+            let enforced = |rules: &&Rules| rules.model_effect == Effect::Enforce;
+            for rules in selecting(&rules, &facts.namespace, &facts.namespace_labels).filter(enforced) {
+                let Evidence::Known(verification) = &facts.verification else { panic!("admitted without evidence") };
                 let by = |signer: &&super::SignerRule| verification.signers.iter().any(|s| signer.holds(s.fingerprint));
-                prop_assert!(rules.signers.iter().filter(by).count() >= rules.threshold.max(1));
+                let people = rules.approved.get(&verification.digest).map_or(0, Vec::len);
+                prop_assert!(rules.signers.iter().filter(by).count() + people >= rules.threshold.max(1));
                 prop_assert!(rules.problems.is_empty());
             }
         }
@@ -187,6 +356,6 @@ proptest! {
         let decision = decide(&facts, &rules);
         prop_assert!(!decision.message().is_empty());
         prop_assert_eq!(decision.reason().is_some(), matches!(decision.verdict, Verdict::Fail | Verdict::Unknown));
-        prop_assert_eq!(decision.findings[0].verdict, decision.verdict);
+        prop_assert_eq!(decision.findings[0].counts_as(), decision.verdict);
     }
 }

@@ -4,14 +4,30 @@
 use std::collections::BTreeMap;
 
 use super::{Rules, World, selecting};
-use crate::{api::v1alpha1::TrustedKey, evidence::KeyFingerprint};
+use crate::{
+    api::v1alpha1::TrustedKey,
+    evidence::{Effect, KeyFingerprint, RuleId},
+};
 
 /// At most this many keys are looked for in one verification; policies that need more deny, and say so.
 pub const MAX_KEYS: usize = 64;
 
-/// The keys of every signer of every policy that selects the namespace: each key once, in the order of fingerprints, at
-/// most [`MAX_KEYS`]. Becomes `ArtifactVerification.spec.keys`; empty when no policy selects it or no signer is usable.
+/// The keys of every signer of every enforced policy that selects the namespace: each key once, in the order of
+/// fingerprints, at most [`MAX_KEYS`]. Becomes `ArtifactVerification.spec.keys`; empty when no such policy selects it or
+/// no signer is usable.
 pub fn required_keys(world: &World, namespace: &str) -> Vec<TrustedKey> {
+    keys(world, namespace, true)
+}
+
+/// The same for policies that are not enforced, when they ask for a key that the others do not. It is a question of its
+/// own then: one more key is another verification, and for that no enforced policy may have to wait.
+pub fn observed_keys(world: &World, namespace: &str) -> Option<Vec<TrustedKey>> {
+    let (required, observed) = (keys(world, namespace, true), keys(world, namespace, false));
+    let asked = |key: &TrustedKey| required.iter().any(|known| known.fingerprint == key.fingerprint);
+    (!observed.iter().all(asked)).then_some(observed)
+}
+
+fn keys(world: &World, namespace: &str, enforced: bool) -> Vec<TrustedKey> {
     let Some(labels) = world
         .namespaces
         .get(namespace)
@@ -19,9 +35,15 @@ pub fn required_keys(world: &World, namespace: &str) -> Vec<TrustedKey> {
     else {
         return Vec::new();
     };
-    let mut keys = union(selecting(&world.rules, labels));
+    let rules = selecting(&world.rules, namespace, labels).filter(|rules| is_enforced(rules) == enforced);
+    let mut keys = union(rules);
     keys.truncate(MAX_KEYS);
     keys
+}
+
+/// Whether what the policy says of a model's signatures can deny.
+pub(super) fn is_enforced(rules: &Rules) -> bool {
+    rules.effect_of(RuleId::ModelSignature) == Effect::Enforce
 }
 
 /// Each key of these policies once. Of the names one key goes by, the first in the alphabet is kept, so that the order of
@@ -97,6 +119,35 @@ mod tests {
             ..rules(vec![signer("a", &[1])])
         };
         assert_eq!(required_keys(&world(vec![other], "true"), "bank"), []);
+    }
+
+    fn audit(keys: &[u8]) -> Rules {
+        Rules {
+            model_effect: Effect::Audit,
+            ..rules(vec![signer("auditor", keys)])
+        }
+    }
+
+    #[test]
+    fn policies_that_are_not_enforced_ask_for_their_keys_by_themselves() {
+        let world = world(vec![rules(vec![signer("a", &[1])]), audit(&[2, 1])], "true");
+        assert_eq!(required_keys(&world, "bank"), [key(1)]);
+        assert_eq!(observed_keys(&world, "bank"), Some(vec![key(1), key(2)]));
+    }
+
+    #[test]
+    fn keys_that_are_asked_for_anyway_are_no_second_question() {
+        let world = world(vec![rules(vec![signer("a", &[1, 2])]), audit(&[2])], "true");
+        assert_eq!(observed_keys(&world, "bank"), None);
+    }
+
+    #[test]
+    fn a_policy_of_another_namespace_asks_for_nothing() {
+        let theirs = Rules {
+            namespaces: NamespaceSelector::Its("shop".into()),
+            ..rules(vec![signer("a", &[1])])
+        };
+        assert_eq!(required_keys(&world(vec![theirs], "true"), "bank"), []);
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::{
     fmt,
 };
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{checks::repositories::Repositories, select::NamespaceSelector};
 use crate::{
     api::v1alpha1::{TrustedKey, UnmanagedPods},
-    evidence::{Digest, Effect, Failure, Reason},
+    evidence::{Digest, Effect, Failure, Reason, RuleId},
 };
 
 /// Something in an object that keeps it from meaning what was meant.
@@ -62,6 +62,15 @@ impl SignerRule {
     }
 }
 
+/// A person who vouches for some content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalRule {
+    /// Who.
+    pub by: String,
+    /// From when on it no longer counts; absent when it always does.
+    pub expires: Option<Timestamp>,
+}
+
 /// Pods that run though no `ModelDeployment` answers for them, as far as this policy is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exemption {
@@ -74,7 +83,7 @@ pub struct Exemption {
 /// A policy ready to be applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
-    /// The policy, as `ClusterDeploymentPolicy/name`.
+    /// The policy, as `ClusterDeploymentPolicy/name` or `DeploymentPolicy/namespace/name`.
     pub policy: String,
     /// Its uid, when it is from a cluster.
     pub uid: Option<String>,
@@ -82,14 +91,18 @@ pub struct Rules {
     pub generation: Option<i64>,
     /// Which governed namespaces it selects.
     pub namespaces: NamespaceSelector,
-    /// What happens when something does not hold.
+    /// What happens when something does not hold that is in no section with an effect of its own.
     pub effect: Effect,
+    /// What happens when something in `model` does not hold.
+    pub model_effect: Effect,
     /// The signers of `model.signers`, in the policy's order.
     pub signers: Vec<SignerRule>,
     /// How many of them must have signed.
     pub threshold: usize,
     /// Where models may come from; absent when the policy does not say.
     pub repositories: Option<Repositories>,
+    /// Who vouches for which content: each name once.
+    pub approved: BTreeMap<Digest, Vec<ApprovalRule>>,
     /// Digests that must never serve, and why.
     pub revoked: BTreeMap<Digest, String>,
     /// What happens to pods that no `ModelDeployment` answers for.
@@ -98,11 +111,33 @@ pub struct Rules {
     pub exempt: Vec<Exemption>,
     /// For how long pods of what serves are replaced after it turned bad.
     pub grace_period: SignedDuration,
-    /// What keeps the policy as a whole from being applied. While there is one, the policy denies wherever it selects.
+    /// What keeps the policy as a whole from being applied. While there is one, the policy denies wherever it selects, as far
+    /// as it is enforced.
     pub problems: Vec<Problem>,
 }
 
 impl Rules {
+    /// What happens when this rule does not hold.
+    pub fn effect_of(&self, rule: RuleId) -> Effect {
+        match rule {
+            // A policy that cannot be applied harms all its sections, so the strictest of them says what that means.
+            RuleId::Policy => self.effect.min(self.model_effect),
+            RuleId::ModelSignature | RuleId::ModelRepositories | RuleId::ModelRevoked => self.model_effect,
+            RuleId::PodManaged => match self.unmanaged_pods {
+                UnmanagedPods::Deny => Effect::Enforce,
+                UnmanagedPods::Warn => Effect::Warn,
+                UnmanagedPods::Allow => Effect::Audit,
+            },
+            // No policy's own: without these, nothing that policies say of pods would hold.
+            RuleId::PodPlan | RuleId::PodChange => Effect::Enforce,
+        }
+    }
+
+    /// Whether anything in the policy can deny.
+    pub fn enforces(&self) -> bool {
+        self.effect_of(RuleId::Policy) == Effect::Enforce
+    }
+
     /// The names of the policy's signers, joined for a sentence.
     pub fn signer_names(&self) -> String {
         self.signers

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Evidence, Facts, NamespaceSelector, Problem, Rules, SignerRule, Verification};
+use jiff::Timestamp;
+
+use super::{ApprovalRule, Evidence, Facts, NamespaceSelector, Problem, Rules, SignerRule, Verification};
 use crate::{
     api::{
         GOVERNED_LABEL,
@@ -14,6 +16,18 @@ use crate::{
 
 pub(super) const SUBJECT: Digest = Digest::from_bytes([0xaa; 32]);
 pub(super) const OTHER: Digest = Digest::from_bytes([0xbb; 32]);
+
+/// This many seconds into the time of the tests.
+pub(super) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+pub(super) fn approval(by: &str, expires: Option<i64>) -> ApprovalRule {
+    ApprovalRule {
+        by: by.to_owned(),
+        expires: expires.map(at),
+    }
+}
 
 pub(super) fn fingerprint(n: u8) -> KeyFingerprint {
     Digest::from_bytes([n; 32])
@@ -52,9 +66,11 @@ pub(super) fn rules(signers: Vec<SignerRule>) -> Rules {
         generation: None,
         namespaces: NamespaceSelector::Matching(Vec::new()),
         effect: Effect::Enforce,
+        model_effect: Effect::Enforce,
         signers,
         threshold: 1,
         repositories: None,
+        approved: BTreeMap::new(),
         revoked: BTreeMap::new(),
         unmanaged_pods: UnmanagedPods::Deny,
         exempt: Vec::new(),
@@ -71,6 +87,7 @@ pub(super) fn facts(verification: Evidence<Verification>) -> Facts {
         reference: "registry.example/models/digits:1".parse().unwrap(),
         digest: Some(SUBJECT),
         verification,
+        observed: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which policies apply to a namespace: by the labels of the namespace alone.
+//! Which policies apply to a namespace: by the labels of the namespace, or because they are in it.
 //! A selector that cannot be read selects every governed namespace, so that a typo denies rather than lets through.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,8 @@ pub enum NamespaceSelector {
     Matching(Vec<Term>),
     /// All of them, because the selector cannot be read.
     Broken,
+    /// The one of this name, in which the policy is.
+    Its(String),
 }
 
 /// One term of a selector: a label's key, and what must hold for its value.
@@ -46,9 +48,10 @@ impl Term {
 }
 
 impl NamespaceSelector {
-    /// Whether a governed namespace with these labels is selected.
-    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+    /// Whether a governed namespace of this name and with these labels is selected.
+    pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         match self {
+            Self::Its(name) => name == namespace,
             Self::Matching(terms) => terms.iter().all(|term| term.holds(labels)),
             Self::Broken => true,
         }
@@ -93,12 +96,15 @@ impl NamespaceSelector {
     }
 }
 
-/// The policies among `rules` that select a governed namespace with these labels.
+/// The policies among `rules` that select a governed namespace of this name and with these labels.
 pub fn selecting<'a>(
     rules: &'a [Rules],
+    namespace: &'a str,
     labels: &'a BTreeMap<String, String>,
 ) -> impl Iterator<Item = &'a Rules> + use<'a> {
-    rules.iter().filter(|rules| rules.namespaces.selects(labels))
+    rules
+        .iter()
+        .filter(move |rules| rules.namespaces.selects(namespace, labels))
 }
 
 fn term(field: &str, requirement: &LabelSelectorRequirement) -> Result<Term, Problem> {
@@ -226,7 +232,15 @@ mod tests {
     fn selects(selector: Value) -> bool {
         let (selector, problems) = compiled(selector);
         assert_eq!(problems, []);
-        selector.selects(&labels())
+        selector.selects("bank", &labels())
+    }
+
+    #[test_case("bank" => true; "its own")]
+    #[test_case("shop" => false; "another")]
+    #[test_case("" => false; "none")]
+    fn a_policy_in_a_namespace_is_for_that_one_whatever_its_labels(namespace: &str) -> bool {
+        let labels = [("kubernetes.io/metadata.name".to_owned(), "bank".to_owned())].into();
+        NamespaceSelector::Its("bank".to_owned()).selects(namespace, &labels)
     }
 
     #[test_case(json!({"matchExpressions": [{"key": "team", "operator": "Is", "values": ["a"]}]}), "matchExpressions[0].operator"; "unknown operator")]
@@ -242,6 +256,6 @@ mod tests {
         let (selector, problems) = compiled(selector);
         assert_eq!(problems[0].reason, Reason::PolicyInvalid);
         assert_eq!(problems[0].field, format!("spec.namespaceSelector.{field}"));
-        assert!(selector.selects(&BTreeMap::new()));
+        assert!(selector.selects("bank", &BTreeMap::new()));
     }
 }

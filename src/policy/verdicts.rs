@@ -2,24 +2,107 @@
 //! Pure: it names the verification that is needed; asking registries is its controller's.
 
 use aws_lc_rs::digest::{SHA256, digest as sha256};
+use jiff::Timestamp;
 use kube::{ResourceExt as _, core::ObjectMeta};
 
-use super::{Evidence, Verification, World, required_keys};
+use super::{Evidence, Facts, Verification, World, foregone, observed_keys, required_keys};
 use crate::{
     api::v1alpha1::{
         ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ModelDeployment, PinnedOciSource,
+        TrustedKey,
     },
     evidence::{Digest, Failure, Reason},
     workload::{RunningModel, child_meta},
 };
 
-/// The verification that would show this content, under the keys that the namespace's policies name. None when they name none.
-pub fn verification(
+/// The verifications that answer for a model's content: one under the keys that enforced policies name, and one under the
+/// others', where those are not among them. So a policy that only warns holds up nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verifications {
+    /// Under the keys of the policies that are enforced; none when they name none.
+    pub required: Option<ArtifactVerification>,
+    /// Under the keys of the others.
+    pub observed: Option<ArtifactVerification>,
+    /// No policy allows the repository: its registry is not asked, and gets no credentials.
+    elsewhere: bool,
+}
+
+impl Verifications {
+    /// Those of this content.
+    pub fn of(model: &ModelDeployment, world: &World, runs: &RunningModel, now: Timestamp) -> Self {
+        let namespace = model.namespace().unwrap_or_default();
+        let elsewhere = foregone(world, &namespace, &runs.reference, Some(runs.digest), now)
+            .is_some_and(|refused| refused.reason() == Some(Reason::RepositoryNotAllowed));
+        if elsewhere {
+            return Self {
+                elsewhere,
+                ..Self::default()
+            };
+        }
+        Self {
+            required: verification(model, runs, required_keys(world, &namespace)),
+            observed: observed_keys(world, &namespace).and_then(|keys| verification(model, runs, keys)),
+            elsewhere,
+        }
+    }
+
+    /// What is known of the content, as these verifications found it.
+    pub fn facts(
+        &self,
+        model: &ModelDeployment,
+        world: &World,
+        runs: &RunningModel,
+        there: &[ArtifactVerification],
+    ) -> Facts {
+        let found = |wanted| self.found(wanted, there, runs.digest);
+        let namespace = model.namespace().unwrap_or_default();
+        let (reference, digest) = (runs.reference.clone(), Some(runs.digest));
+        Facts {
+            observed: self.observed.as_ref().map(|wanted| found(Some(wanted))),
+            ..Facts::about(
+                world,
+                &namespace,
+                reference,
+                digest,
+                found(self.required.as_ref()),
+            )
+        }
+    }
+
+    /// What there is to show: where no enforced policy asks, what the others found.
+    pub fn evidence(&self, there: &[ArtifactVerification], runs: &RunningModel) -> Evidence<Verification> {
+        self.found(self.shown(), there, runs.digest)
+    }
+
+    /// The one whose evidence is shown.
+    pub fn shown(&self) -> Option<&ArtifactVerification> {
+        self.required.as_ref().or(self.observed.as_ref())
+    }
+
+    /// All of them.
+    pub fn into_all(self) -> Vec<ArtifactVerification> {
+        self.required.into_iter().chain(self.observed).collect()
+    }
+
+    fn found(
+        &self,
+        wanted: Option<&ArtifactVerification>,
+        there: &[ArtifactVerification],
+        digest: Digest,
+    ) -> Evidence<Verification> {
+        if self.elsewhere {
+            return Evidence::Wait("not verified, since its repository is not allowed".into());
+        }
+        evidence(wanted, there, digest)
+    }
+}
+
+/// The verification that would show this content under these keys. None when there are none.
+fn verification(
     model: &ModelDeployment,
-    world: &World,
     runs: &RunningModel,
+    keys: Vec<TrustedKey>,
 ) -> Option<ArtifactVerification> {
-    let keys = required_keys(world, &model.namespace().unwrap_or_default());
     if keys.is_empty() {
         return None;
     }
@@ -44,14 +127,14 @@ pub fn verification(
 }
 
 /// The name of the verification with this specification: the model's name and a hash of everything the verdict rests on.
-pub fn verification_name(model: &str, spec: &ArtifactVerificationSpec) -> String {
+fn verification_name(model: &str, spec: &ArtifactVerificationSpec) -> String {
     let text = serde_json::to_string(spec).unwrap_or_default();
     let hash = hex::encode(&sha256(&SHA256, text.as_bytes()).as_ref()[..5]);
     format!("{model}-{hash}")
 }
 
 /// What the verification's status says, if it is exactly the planned one.
-pub fn evidence(
+fn evidence(
     wanted: Option<&ArtifactVerification>,
     there: &[ArtifactVerification],
     digest: Digest,
@@ -72,7 +155,7 @@ pub fn evidence(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api::v1alpha1::TrustedKey, policy::samples::key};
+    use crate::policy::samples::key;
 
     fn digest(byte: u8) -> Digest {
         Digest::from_bytes([byte; 32])

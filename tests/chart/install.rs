@@ -60,6 +60,7 @@ fn a_release_from_beginning_to_end() {
     let crds = [
         "artifactverifications",
         "clusterdeploymentpolicies",
+        "deploymentpolicies",
         "modeldeployments",
         "trustroots",
     ]

@@ -23,6 +23,8 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("probity.dev", "modeldeployments/status", &["patch"]),
     ("probity.dev", "clusterdeploymentpolicies", FOLLOWED),
     ("probity.dev", "clusterdeploymentpolicies/status", &["patch"]),
+    ("probity.dev", "deploymentpolicies", FOLLOWED),
+    ("probity.dev", "deploymentpolicies/status", &["patch"]),
     ("probity.dev", "trustroots", FOLLOWED),
     ("probity.dev", "trustroots/status", &["patch"]),
     ("probity.dev", "artifactverifications", OWN),
@@ -243,6 +245,24 @@ fn people_read_everything_and_write_only_what_they_ask_for() {
         assert!(
             ["modeldeployments", "modeldeployments/scale"].contains(&resource.as_str()),
             "the editor may {verb} {resource}"
+        );
+    }
+
+    // What a namespace's own policy says can only deny more, and yet it is not for those whom it denies.
+    let policy_editor = find(&objects, "ClusterRole", "probity-policy-editor");
+    let labels = &policy_editor["metadata"]["labels"];
+    assert_eq!(labels["rbac.authorization.k8s.io/aggregate-to-admin"], "true");
+    for role in ["view", "edit"] {
+        assert_eq!(
+            labels[format!("rbac.authorization.k8s.io/aggregate-to-{role}")],
+            Value::Null
+        );
+    }
+    for (group, resource, verb) in permissions(policy_editor) {
+        assert_eq!(
+            (group.as_str(), resource.as_str()),
+            ("probity.dev", "deploymentpolicies"),
+            "the policy editor may {verb} {resource}"
         );
     }
 }

@@ -136,7 +136,7 @@ async fn kept(bed: &Bed, space: &Space) -> Vec<String> {
         .iter()
         .filter(|definition| definition.name_any().ends_with(".probity.dev"));
     let mut kept: Vec<_> = ours.map(|definition| definition.uid().unwrap()).collect();
-    assert_eq!(kept.len(), 4);
+    assert_eq!(kept.len(), 5);
     kept.push(
         space
             .api::<ModelDeployment>()

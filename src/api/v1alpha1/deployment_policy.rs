@@ -1,7 +1,7 @@
-//! `ClusterDeploymentPolicy`: what must hold before a model serves.
-//! Signers and the model section, for now; further sections come with what enforces them.
+//! `ClusterDeploymentPolicy` and `DeploymentPolicy`: what must hold before a model serves, in many namespaces or in one.
+//! One body for both, so that they cannot come to mean different things; further sections come with what enforces them.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ use crate::evidence::{Digest, Effect};
     doc = "What must hold before a model serves, cluster-wide.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Effect", type_ = "string", json_path = ".spec.effect"),
+    printcolumn(name = "Denies", type_ = "integer", json_path = ".status.denies"),
+    printcolumn(name = "Would-Deny", type_ = "integer", json_path = ".status.wouldDeny"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = rules::signers_are_defined()
@@ -36,11 +38,39 @@ pub struct ClusterDeploymentPolicySpec {
     pub body: PolicyBody,
 }
 
+/// What must hold in its own namespace, beside what the platform's policies say: it can only deny more.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "probity.dev",
+    version = "v1alpha1",
+    kind = "DeploymentPolicy",
+    namespaced,
+    status = "PolicyStatus",
+    shortname = "dpol",
+    category = "probity",
+    derive = "PartialEq",
+    doc = "What must hold before a model serves, in one namespace.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Effect", type_ = "string", json_path = ".spec.effect"),
+    printcolumn(name = "Denies", type_ = "integer", json_path = ".status.denies"),
+    printcolumn(name = "Would-Deny", type_ = "integer", json_path = ".status.wouldDeny"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = rules::signers_are_defined()
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentPolicySpec {
+    /// What must hold in the policy's own namespace.
+    #[serde(flatten)]
+    pub body: PolicyBody,
+}
+
 /// What must hold, wherever it applies: the part that every kind of policy has.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyBody {
-    /// What happens when something does not hold. `Enforce` (left out): the model does not serve.
+    /// What happens when something does not hold. `Enforce` (left out): the model does not serve. `Warn`: it serves, and its
+    /// conditions and Events say what would deny it. `Audit`: it serves, and its findings say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::value::<Effect>")]
     pub effect: Option<Effect>,
@@ -50,7 +80,8 @@ pub struct PolicyBody {
     pub signers: Vec<SignerDefinition>,
     /// What must hold for the model itself.
     pub model: ModelRequirements,
-    /// What happens to pods that no `ModelDeployment` answers for. Left out: `Deny`.
+    /// What happens to pods that no `ModelDeployment` answers for. Left out: `Deny`, or as mild as the policy's `effect`:
+    /// `Warn` under `Warn`, `Allow` under `Audit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::value::<UnmanagedPods>")]
     pub unmanaged_pods: Option<UnmanagedPods>,
@@ -124,6 +155,10 @@ pub struct KeySigner {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::threshold_within_signers())]
 pub struct ModelRequirements {
+    /// What happens when something in this section does not hold. Left out: what the policy's own `effect` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<Effect>")]
+    pub effect: Option<Effect>,
     /// Whose signatures count, by the names in `signers`.
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 63)))]
@@ -138,12 +173,37 @@ pub struct ModelRequirements {
     #[x_kube(merge_strategy = ListMerge::Set, validation = rules::repository_globs())]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 512)))]
     pub repositories: Option<Vec<String>>,
+    /// Content that a person vouches for. Each person counts as one signer towards the threshold, for exactly this content;
+    /// nobody outweighs a revocation, or a signature that says the content was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["digest".into(), "by".into()]))]
+    #[schemars(length(max = 256))]
+    pub approved: Option<Vec<Approval>>,
     /// Content that must never start, whoever signed it and wherever it lies. Of what serves already no pod is made any more;
     /// those that run go on until somebody ends them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["digest".into()]))]
     #[schemars(length(max = 256))]
     pub revoked: Option<Vec<Revocation>>,
+}
+
+/// Content that a person vouches for.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Approval {
+    /// The artifact's digest, as in `status.candidate.digest` of a model.
+    pub digest: Digest,
+    /// Who vouches for it.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = rules::one_line())]
+    pub by: String,
+    /// Why, for whoever reads the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub reason: Option<String>,
+    /// From when on it no longer counts. Left out: it counts until it is taken out of the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Time>,
 }
 
 /// A digest that must never serve.
@@ -157,13 +217,19 @@ pub struct Revocation {
     pub reason: String,
 }
 
-/// Whether the policy can be applied.
+/// Whether the policy can be applied, and what it comes to.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyStatus {
     /// The generation this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// How many models it denies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denies: Option<i32>,
+    /// How many models it would deny if everything in it were enforced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_deny: Option<i32>,
     /// `Ready`: True `Applied`; False `TrustRootMissing`, `TrustRootInvalid` or `PolicyInvalid`, the message names the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

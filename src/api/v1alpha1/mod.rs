@@ -11,8 +11,9 @@ pub use artifact_verification::{
     PinnedOciSource, TrustedKey, VerificationVerdict,
 };
 pub use deployment_policy::{
-    ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, KeySigner, ModelRequirements, PodExemption,
-    PolicyBody, PolicyStatus, Revocation, SignerDefinition, UnmanagedPods,
+    Approval, ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, DeploymentPolicy, DeploymentPolicySpec,
+    KeySigner, ModelRequirements, PodExemption, PolicyBody, PolicyStatus, Revocation, SignerDefinition,
+    UnmanagedPods,
 };
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,

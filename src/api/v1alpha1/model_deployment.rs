@@ -237,8 +237,8 @@ pub struct ServingModel {
     /// Who signed it.
     #[schemars(length(max = 32))]
     pub signers: Vec<ServingSigner>,
-    /// The signers' names, for people.
-    #[schemars(length(max = 2112))]
+    /// The signers' names, and of those who approved it, for people.
+    #[schemars(length(max = 4096))]
     pub signed_by: String,
     /// The `ArtifactVerification` that shows it.
     #[schemars(length(max = 253))]

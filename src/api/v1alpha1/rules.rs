@@ -124,6 +124,12 @@ pub fn object_name() -> Rule {
         .message("must be the name of an object: lower-case letters, digits, dashes and dots")
 }
 
+/// Text that is shown within a sentence.
+pub fn one_line() -> Rule {
+    Rule::new(r"self.matches(r'^[^\s\pC]([^\pC]*[^\s\pC])?$')")
+        .message("must be one line of text that neither begins nor ends with a blank")
+}
+
 /// The name of an account as a request carries it: there is no pattern in one, and no blank around it.
 pub fn user_name() -> Rule {
     Rule::new(r"self.matches(r'^[^\s*]+$')").message(

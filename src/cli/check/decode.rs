@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::schema::{Schemas, Step, nearest, unknown, written};
 use crate::api::{
     GROUP,
-    v1alpha1::{ArtifactVerification, ClusterDeploymentPolicy, ModelDeployment, TrustRoot},
+    v1alpha1::{ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot},
 };
 
 /// The version of our group that this program reads.
@@ -21,6 +21,7 @@ const VERSION: &str = "v1alpha1";
 pub(super) enum Object {
     Model(Box<ModelDeployment>),
     Policy(Box<ClusterDeploymentPolicy>),
+    OwnPolicy(Box<DeploymentPolicy>),
     TrustRoot(Box<TrustRoot>),
     Verification(Box<ArtifactVerification>),
     Namespace {
@@ -58,6 +59,7 @@ pub(super) fn decode(schemas: &Schemas, value: &Value) -> Result<Object, Vec<Str
         )]),
         (GROUP, "ModelDeployment") => checked(schemas, kind, value).map(Object::Model),
         (GROUP, "ClusterDeploymentPolicy") => checked(schemas, kind, value).map(Object::Policy),
+        (GROUP, "DeploymentPolicy") => checked(schemas, kind, value).map(Object::OwnPolicy),
         (GROUP, "TrustRoot") => checked(schemas, kind, value).map(Object::TrustRoot),
         (GROUP, "ArtifactVerification") => checked(schemas, kind, value).map(Object::Verification),
         (GROUP, _) => {

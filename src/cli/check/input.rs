@@ -14,7 +14,9 @@ use super::{
 use crate::{
     api::{
         GOVERNED_LABEL,
-        v1alpha1::{ArtifactVerification, ClusterDeploymentPolicy, ModelDeployment, TrustRoot},
+        v1alpha1::{
+            ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot,
+        },
     },
     artifact::signature::PublicKey,
     policy::{World, compile, trust},
@@ -104,6 +106,7 @@ fn who(document: &Document) -> String {
 struct Sorting {
     input: Input,
     policies: Vec<ClusterDeploymentPolicy>,
+    own_policies: Vec<DeploymentPolicy>,
     roots: Vec<TrustRoot>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     seen: BTreeMap<String, String>,
@@ -122,12 +125,12 @@ impl Sorting {
         let (kind, name) = identity(&object, &given.namespace);
         let full = format!("{kind}/{name}");
         let unbelieved = match object {
-            Object::Policy(_) => given.policies && !authority,
+            Object::Policy(_) | Object::OwnPolicy(_) => given.policies && !authority,
             Object::TrustRoot(_) | Object::Verification(_) => given.trust && !authority,
             Object::Model(_) | Object::Namespace { .. } | Object::Other(_) => false,
         };
         if unbelieved {
-            let option = if kind == "ClusterDeploymentPolicy" {
+            let option = if matches!(object, Object::Policy(_) | Object::OwnPolicy(_)) {
                 "--policy"
             } else {
                 "--trust-root"
@@ -168,6 +171,11 @@ impl Sorting {
                 });
             }
             Object::Policy(policy) => self.policies.push(*policy),
+            Object::OwnPolicy(mut policy) => {
+                let namespace = &mut policy.metadata.namespace;
+                namespace.get_or_insert_with(|| given.namespace.clone());
+                self.own_policies.push(*policy);
+            }
             Object::TrustRoot(root) => self.roots.push(*root),
             Object::Verification(verification) => self.input.verifications.push(*verification),
             Object::Namespace { name, mut labels } => {
@@ -184,6 +192,7 @@ impl Sorting {
         let Self {
             mut input,
             policies,
+            own_policies,
             roots,
             mut namespaces,
             skipped,
@@ -225,7 +234,11 @@ impl Sorting {
             ));
         }
         input.world = World {
-            rules: policies.iter().map(|policy| compile(policy, &trust)).collect(),
+            rules: policies
+                .iter()
+                .map(|policy| compile(policy, &trust))
+                .chain(own_policies.iter().map(|policy| compile(policy, &trust)))
+                .collect(),
             namespaces,
         };
         input
@@ -253,6 +266,7 @@ fn identity(object: &Object, default_namespace: &str) -> (&'static str, String) 
     match object {
         Object::Model(object) => ("ModelDeployment", within(&object.metadata)),
         Object::Verification(object) => ("ArtifactVerification", within(&object.metadata)),
+        Object::OwnPolicy(object) => ("DeploymentPolicy", within(&object.metadata)),
         Object::Policy(object) => ("ClusterDeploymentPolicy", of(&object.metadata)),
         Object::TrustRoot(object) => ("TrustRoot", of(&object.metadata)),
         Object::Namespace { name, .. } => ("Namespace", name.clone()),
@@ -342,6 +356,19 @@ spec:
             !input.world.governs("bank"),
             "a manifest says what its namespace is, also when it is not governed"
         );
+    }
+
+    #[test_case("" => "DeploymentPolicy/bank/own"; "the namespace of the command line")]
+    #[test_case(", namespace: shop" => "DeploymentPolicy/shop/own"; "its own")]
+    fn a_policy_is_in_a_namespace(namespace: &str) -> String {
+        let own = POLICY
+            .replace("ClusterDeploymentPolicy", "DeploymentPolicy")
+            .replace("  namespaceSelector: {}\n", "")
+            .replace("name: baseline", &format!("name: own{namespace}"));
+        let (input, troubles) = gathered(&[&own, ROOT], &[], &given());
+        assert_eq!(troubles, []);
+        assert_eq!(input.world.rules[0].ready(), Ok(()));
+        input.world.rules[0].policy.clone()
     }
 
     #[test]

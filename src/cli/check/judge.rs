@@ -15,7 +15,7 @@ use crate::{
     evidence::{Digest, Failure, Finding, KeyFingerprint, Reason, Reference, Verdict},
     policy::{
         Decision, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate, foregone,
-        required_keys,
+        observed_keys, required_keys,
     },
 };
 
@@ -103,34 +103,48 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
     if let Some(decision) = refused {
         return Judged::decided(subject, &facts, decision);
     }
+    if let Some(client) = client {
+        resolve(client, &mut facts).await;
+    }
     let keys = required_keys(world, namespace);
-    match client {
-        Some(client) => look(client, &mut facts, &keys).await,
-        None => facts.verification = recorded(&input.verifications, &facts, &keys),
+    facts.verification = verification(input, client, &facts, &keys).await;
+    if let Some(keys) = observed_keys(world, namespace) {
+        facts.observed = Some(verification(input, client, &facts, &keys).await);
     }
     Judged::decided(subject, &facts, evaluate(&facts, world, now))
 }
 
-/// Asks the registry.
-async fn look(client: &Client, facts: &mut Facts, keys: &[TrustedKey]) {
-    let digest = match facts.digest {
-        Some(digest) => digest,
-        None => match client.resolve(&facts.reference).await {
-            Ok(digest) => digest,
-            Err(error) => {
-                facts.verification = Evidence::Unknown(error.failure);
-                return;
-            }
-        },
+/// Asks the registry which content the reference names.
+async fn resolve(client: &Client, facts: &mut Facts) {
+    if facts.digest.is_none() {
+        match client.resolve(&facts.reference).await {
+            Ok(digest) => facts.digest = Some(digest),
+            Err(error) => facts.verification = Evidence::Unknown(error.failure),
+        }
+    }
+}
+
+/// What is known about the content under these keys: from the registry, or without one from the files.
+async fn verification(
+    input: &Input,
+    client: Option<&Client>,
+    facts: &Facts,
+    keys: &[TrustedKey],
+) -> Evidence<Verification> {
+    let Some(client) = client else {
+        return recorded(&input.verifications, facts, keys);
     };
-    facts.digest = Some(digest);
-    facts.verification = match KeyRing::from_pems(keys.iter().map(|key| (&key.name, &key.public_key))) {
+    let Some(digest) = facts.digest else {
+        // Why it is not known was said when it was looked for.
+        return facts.verification.clone();
+    };
+    match KeyRing::from_pems(keys.iter().map(|key| (&key.name, &key.public_key))) {
         Err(failure) => Evidence::Unknown(failure),
         Ok(ring) => match verify_oci(client, &facts.reference.pinned(digest), &ring).await {
             Ok(report) => Verification::reported(digest, &report),
             Err(error) => Evidence::Unknown(error.failure),
         },
-    };
+    }
 }
 
 /// What the files record about exactly this content under exactly these keys.

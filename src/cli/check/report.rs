@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{files::Trouble, judge::Judged};
 use crate::{
-    evidence::{Class, Reason, Verdict},
+    evidence::{Class, Effect, Finding, Reason, Verdict},
     policy::{Rules, severity},
 };
 
@@ -142,27 +142,25 @@ impl Report {
             "MESSAGE",
         ]);
         for model in &self.models {
-            let mut row = |verdict: Verdict,
-                           policy: Option<&str>,
-                           rule: &str,
-                           reason: Option<Reason>,
-                           message: &str| {
-                table.add_row([
-                    printable(&model.name),
-                    printable(&model.namespace),
-                    format!("{verdict:?}"),
-                    printable(policy.unwrap_or("-")),
-                    rule.to_owned(),
-                    reason.map_or("-", Reason::as_str).to_owned(),
-                    printable(message),
-                ]);
-            };
+            let mut row =
+                |verdict: String, policy: Option<&str>, rule: &str, reason: Option<Reason>, message: &str| {
+                    table.add_row([
+                        printable(&model.name),
+                        printable(&model.namespace),
+                        verdict,
+                        printable(policy.unwrap_or("-")),
+                        rule.to_owned(),
+                        reason.map_or("-", Reason::as_str).to_owned(),
+                        printable(message),
+                    ]);
+                };
             if model.findings.is_empty() {
-                row(model.verdict, None, "-", model.reason, &model.message);
+                let verdict = format!("{:?}", model.verdict);
+                row(verdict, None, "-", model.reason, &model.message);
             }
             for finding in &model.findings {
                 let (policy, rule) = (finding.policy.as_deref(), finding.rule.as_str());
-                row(finding.verdict, policy, rule, finding.reason, &finding.message);
+                row(verdict(finding), policy, rule, finding.reason, &finding.message);
             }
         }
         for column in table.column_iter_mut() {
@@ -208,6 +206,15 @@ impl Report {
     }
 }
 
+/// What a finding says, and what its policy does about it where that is less than to deny.
+fn verdict(finding: &Finding) -> String {
+    let (verdict, effect) = (finding.verdict, finding.effect);
+    match (verdict, effect) {
+        (Verdict::Pass, _) | (_, Effect::Enforce) => format!("{verdict:?}"),
+        (_, Effect::Warn | Effect::Audit) => format!("{verdict:?} ({effect:?})"),
+    }
+}
+
 /// The class of the reason that people should read first.
 fn class(reasons: impl Iterator<Item = Reason>) -> Option<Class> {
     reasons.min_by_key(|reason| severity(*reason)).map(Reason::class)
@@ -225,7 +232,7 @@ mod tests {
     use test_case::test_case;
 
     use super::*;
-    use crate::evidence::{Effect, Finding, RuleId};
+    use crate::evidence::RuleId;
 
     fn model(name: &str, verdict: Verdict, reason: Option<Reason>) -> Judged {
         let finding = Finding {

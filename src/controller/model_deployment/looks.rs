@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
+use jiff::Timestamp;
 use kube::{Resource, ResourceExt as _, runtime::reflector::ObjectRef};
 
 use crate::api::{MODEL_LABEL, v1alpha1::ModelDeployment};
@@ -18,7 +19,23 @@ pub(super) struct Basis {
 #[derive(Debug, Default)]
 struct Memory {
     told: u64,
-    settled: Option<Basis>,
+    settled: Option<Settled>,
+}
+
+/// A look that settled a model: what it rested on, and until when that holds without looking at the clock again.
+#[derive(Debug)]
+struct Settled {
+    basis: Basis,
+    until: Option<Timestamp>,
+}
+
+/// Whether a model is to be looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It is, and the look rests on this.
+    Look(Basis),
+    /// An earlier look rested on the same and settled it, until this time if there is one.
+    Settled(Option<Timestamp>),
 }
 
 /// The models that were looked at.
@@ -53,15 +70,14 @@ impl Looks {
         model
     }
 
-    /// What a look that begins now rests on; none when an earlier one rested on the same, and settled it.
-    pub(super) fn begin(&self, model: &ModelDeployment, epoch: u64) -> Option<Basis> {
-        let unknown = Basis {
-            version: None,
-            epoch,
-            told: 0,
-        };
+    /// Begins a look, unless an earlier one rested on the same, settled the model, and still holds.
+    pub(super) fn begin(&self, model: &ModelDeployment, epoch: u64, now: Timestamp) -> Begun {
         let Ok(mut models) = self.models.lock() else {
-            return Some(unknown);
+            return Begun::Look(Basis {
+                version: None,
+                epoch,
+                told: 0,
+            });
         };
         let memory = models.entry(ObjectRef::from_obj(model)).or_default();
         let basis = Basis {
@@ -69,18 +85,23 @@ impl Looks {
             epoch,
             told: memory.told,
         };
-        (memory.settled.as_ref() != Some(&basis)).then_some(basis)
+        match &memory.settled {
+            Some(settled) if settled.basis == basis && settled.until.is_none_or(|until| now < until) => {
+                Begun::Settled(settled.until)
+            }
+            _ => Begun::Look(basis),
+        }
     }
 
-    /// The look is over, and nothing about the model is owed until something changes. `version` is the model's when it was
+    /// The look is over, and nothing about the model is owed until something changes or this time comes. `model` is as it was
     /// read: what the look itself wrote is looked at once more.
-    pub(super) fn settle(&self, model: &ModelDeployment, basis: &Basis) {
+    pub(super) fn settle(&self, model: &ModelDeployment, basis: &Basis, until: Option<Timestamp>) {
         if let Ok(mut models) = self.models.lock() {
-            let settled = Some(Basis {
+            let basis = Basis {
                 version: model.resource_version(),
                 ..basis.clone()
-            });
-            models.entry(ObjectRef::from_obj(model)).or_default().settled = settled;
+            };
+            models.entry(ObjectRef::from_obj(model)).or_default().settled = Some(Settled { basis, until });
         }
     }
 
@@ -102,17 +123,37 @@ mod tests {
         model
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn begin(looks: &Looks, model: &ModelDeployment, epoch: u64) -> Option<Basis> {
+        match looks.begin(model, epoch, at(0)) {
+            Begun::Look(basis) => Some(basis),
+            Begun::Settled(_) => None,
+        }
+    }
+
     #[test]
     fn one_look_is_enough_until_something_changes() {
         let looks = Looks::default();
-        let basis = looks.begin(&model("1"), 7).unwrap();
-        assert!(looks.begin(&model("1"), 7).is_some(), "it is not settled yet");
-        looks.settle(&model("1"), &basis);
-        assert_eq!(looks.begin(&model("1"), 7), None);
-        assert!(looks.begin(&model("2"), 7).is_some(), "the model changed");
-        assert!(looks.begin(&model("1"), 8).is_some(), "the world changed");
+        let basis = begin(&looks, &model("1"), 7).unwrap();
+        assert!(begin(&looks, &model("1"), 7).is_some(), "it is not settled yet");
+        looks.settle(&model("1"), &basis, None);
+        assert_eq!(begin(&looks, &model("1"), 7), None);
+        assert!(begin(&looks, &model("2"), 7).is_some(), "the model changed");
+        assert!(begin(&looks, &model("1"), 8).is_some(), "the world changed");
         looks.forget(&model("1"));
-        assert!(looks.begin(&model("1"), 7).is_some(), "nothing is known of it");
+        assert!(begin(&looks, &model("1"), 7).is_some(), "nothing is known of it");
+    }
+
+    #[test]
+    fn what_holds_for_a_time_is_looked_at_when_that_is_over() {
+        let looks = Looks::default();
+        let basis = begin(&looks, &model("1"), 7).unwrap();
+        looks.settle(&model("1"), &basis, Some(at(10)));
+        assert_eq!(looks.begin(&model("1"), 7, at(9)), Begun::Settled(Some(at(10))));
+        assert!(matches!(looks.begin(&model("1"), 7, at(10)), Begun::Look(_)));
     }
 
     #[test]
@@ -121,14 +162,14 @@ mod tests {
         let mut scene = Scene::serving();
         scene.model.metadata.resource_version = Some("1".into());
         let deployment = scene.snapshot.deployment.unwrap();
-        let basis = looks.begin(&scene.model, 7).unwrap();
+        let basis = begin(&looks, &scene.model, 7).unwrap();
         assert!(looks.owned(&deployment).is_some());
-        looks.settle(&scene.model, &basis);
-        let basis = looks.begin(&scene.model, 7).unwrap();
-        looks.settle(&scene.model, &basis);
-        assert_eq!(looks.begin(&scene.model, 7), None);
+        looks.settle(&scene.model, &basis, None);
+        let basis = begin(&looks, &scene.model, 7).unwrap();
+        looks.settle(&scene.model, &basis, None);
+        assert_eq!(begin(&looks, &scene.model, 7), None);
         assert!(looks.labelled(&deployment).is_some());
-        assert!(looks.begin(&scene.model, 7).is_some());
+        assert!(begin(&looks, &scene.model, 7).is_some());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod status;
 use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _};
+use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service, ServiceAccount},
@@ -38,6 +39,7 @@ use crate::{
 use super::{Context, Error, error_policy, observe};
 pub use gather::Snapshot;
 use gather::gather;
+use looks::Begun;
 pub(super) use looks::Looks;
 pub use plan::{Desired, Judgement, Plan, plan};
 pub use serving::{PodFailure, Rollout, rollout};
@@ -94,13 +96,17 @@ fn owned<K: Resource>(
 /// How soon a name that somebody else has is looked at again: the object that has it is not watched, for it is not ours.
 const NAME_TAKEN_PAUSE: Duration = Duration::from_secs(15);
 
+/// Timers cannot be set for any time, and one look a day costs nothing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// One look at one model. Reads, decides, writes, reports.
 async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<Action, Error> {
     let now = context.now();
     let (world, epoch) = context.world.about(&seen.namespace().unwrap_or_default());
     // Of the models that a new world wakes, only those whose namespace it changes are looked at.
-    let Some(basis) = context.looks.begin(&seen, epoch) else {
-        return Ok(Action::await_change());
+    let basis = match context.looks.begin(&seen, epoch, now) {
+        Begun::Look(basis) => basis,
+        Begun::Settled(until) => return Ok(next_look(until, now)),
     };
     let Some((model, snapshot)) = gather(&context, &seen).await? else {
         context.looks.forget(&seen);
@@ -124,8 +130,18 @@ async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<
     if outcome.name_taken.is_some() {
         return Ok(Action::requeue(NAME_TAKEN_PAUSE));
     }
-    context.looks.settle(&model, &basis);
-    Ok(Action::await_change())
+    let until = plan.until();
+    context.looks.settle(&model, &basis, until);
+    Ok(next_look(until, now))
+}
+
+/// When to look at a model that changes with nothing but the clock.
+fn next_look(until: Option<Timestamp>, now: Timestamp) -> Action {
+    let Some(until) = until else {
+        return Action::await_change();
+    };
+    let left = Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO);
+    Action::requeue(left.min(LONGEST_PAUSE))
 }
 
 /// Brings the objects to the plan. The account comes first: pods must never run under somebody else's.

@@ -7,10 +7,9 @@ use kube::ResourceExt as _;
 use crate::{
     api::v1alpha1::{ArtifactVerification, ModelDeployment, OciSource, Server, ServingTemplate},
     cluster::is_controlled_by,
-    evidence::{Digest, Reason, Reference, Verdict},
+    evidence::{Digest, Reference, Verdict},
     policy::{
-        Decision, Evidence, Facts, Request, Verification, World, as_it_serves, evaluate, evidence, foregone,
-        verification,
+        Decision, Evidence, Request, Verification, Verifications, World, as_it_serves, evaluate, foregone,
     },
     workload::{PodSettings, RunningModel, Workload, workload},
 };
@@ -19,6 +18,9 @@ use super::{
     gather::Snapshot,
     serving::{Rollout, rollout},
 };
+
+/// The bytes that a model may have when nothing is known of it: more than any has, and yet a limit.
+pub(super) const UNMEASURED: u64 = 1 << 40;
 
 /// What is decided about one digest, and what it rests on.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +33,8 @@ pub struct Judgement {
     pub evidence: Evidence<Verification>,
     /// The verification that found it; none when no policy names a key.
     pub verification: Option<String>,
+    /// Whether an enforced policy asks for it, so that nothing is admitted without it.
+    pub required: bool,
 }
 
 /// The objects that should be.
@@ -61,6 +65,14 @@ pub struct Plan {
     pub rollout: Rollout,
     /// The objects that should be.
     pub desired: Desired,
+}
+
+impl Plan {
+    /// When the clock alone may change what was decided.
+    pub fn until(&self) -> Option<Timestamp> {
+        let judged = self.requested.iter().chain(&self.serving);
+        judged.filter_map(|judged| judged.decision.until).min()
+    }
 }
 
 /// Plans one look at a model.
@@ -110,7 +122,7 @@ pub fn plan(
     let replicas = model.spec.server.replicas;
     let (runs, replicas) = match verdict {
         Verdict::Pass => {
-            let size = requested.as_ref().map_or(0, |judged| size(&judged.evidence));
+            let size = requested.as_ref().map_or(0, |judged| size(judged, &rollout));
             (asked.map(|asked| RunningModel { size, ..asked }), replicas)
         }
         // What was good once goes on: a refusal is about what was asked for.
@@ -144,12 +156,15 @@ pub fn plan(
             (workload(model, &runs, settings, replicas), template)
         })
         .unzip();
-    let mut wanted: Vec<_> = requested_wanted
-        .into_iter()
-        .chain(serving_wanted)
-        .flatten()
-        .collect();
-    wanted.dedup_by_key(|verification| verification.name_any());
+    let mut wanted: Vec<ArtifactVerification> = Vec::new();
+    for verification in requested_wanted.into_iter().chain(serving_wanted).flatten() {
+        if wanted
+            .iter()
+            .all(|known| known.name_any() != verification.name_any())
+        {
+            wanted.push(verification);
+        }
+    }
     // One with the right name and other content is nobody's answer, and in the way of the one that is needed.
     let obsolete = snapshot
         .verifications
@@ -185,38 +200,25 @@ fn unlooked(request: &Request, world: &World, namespace: &str, now: Timestamp) -
     }
 }
 
-/// What is decided about this content, and the verification that it rests on.
+/// What is decided about this content, and the verifications that it rests on.
 fn judge(
     model: &ModelDeployment,
     snapshot: &Snapshot,
     world: &World,
     runs: &RunningModel,
     now: Timestamp,
-) -> (Judgement, Option<ArtifactVerification>) {
-    let namespace = model.namespace().unwrap_or_default();
-    // A registry that the policy does not allow is not asked, and gets no credentials.
-    let elsewhere = foregone(world, &namespace, &runs.reference, Some(runs.digest), now)
-        .is_some_and(|refused| refused.reason() == Some(Reason::RepositoryNotAllowed));
-    let verification = verification(model, world, runs).filter(|_| !elsewhere);
-    let evidence = if elsewhere {
-        Evidence::Wait("not verified, since its repository is not allowed".into())
-    } else {
-        evidence(verification.as_ref(), &snapshot.verifications, runs.digest)
-    };
-    let facts = Facts::about(
-        world,
-        &namespace,
-        runs.reference.clone(),
-        Some(runs.digest),
-        evidence.clone(),
-    );
+) -> (Judgement, Vec<ArtifactVerification>) {
+    let wanted = Verifications::of(model, world, runs, now);
+    let there = &snapshot.verifications;
+    let facts = wanted.facts(model, world, runs, there);
     let judgement = Judgement {
         subject: runs.digest,
         decision: evaluate(&facts, world, now),
-        evidence,
-        verification: verification.as_ref().map(kube::ResourceExt::name_any),
+        evidence: wanted.evidence(there, runs),
+        verification: wanted.shown().map(kube::ResourceExt::name_any),
+        required: wanted.required.is_some(),
     };
-    (judgement, verification)
+    (judgement, wanted.into_all())
 }
 
 /// The last model whose rollout completed: what goes on serving when something else is refused.
@@ -258,7 +260,10 @@ fn remembered(model: &ModelDeployment, rollout: &Rollout, source: &OciSource) ->
     Some(RunningModel {
         reference: reference.pinned(serving.digest),
         digest: serving.digest,
-        size: u64::try_from(serving.size).ok()?,
+        size: u64::try_from(serving.size)
+            .ok()
+            .filter(|size| *size > 0)
+            .unwrap_or(UNMEASURED),
         pull_secret: source.pull_secret.clone(),
     })
 }
@@ -291,10 +296,18 @@ fn template(model: &ModelDeployment, runs: &RunningModel) -> ServingTemplate {
     }
 }
 
-fn size(evidence: &Evidence<Verification>) -> u64 {
-    match evidence {
-        Evidence::Known(found) => found.size,
-        Evidence::Wait(_) | Evidence::Unknown(_) => 0,
+/// The bytes that a volume is made for. What is admitted though nothing was found about it yet, because nothing is enforced,
+/// gets as many as any model may have, and keeps them: to find out later is no reason to start its pods anew.
+fn size(judged: &Judgement, rollout: &Rollout) -> u64 {
+    let running = rollout
+        .template
+        .as_ref()
+        .filter(|template| template.digest == judged.subject);
+    match (&judged.evidence, running) {
+        (_, Some(running)) if !judged.required && running.size == UNMEASURED => UNMEASURED,
+        (Evidence::Known(found), _) => found.size,
+        (Evidence::Wait(_) | Evidence::Unknown(_), Some(running)) => running.size,
+        (Evidence::Wait(_) | Evidence::Unknown(_), None) => UNMEASURED,
     }
 }
 

@@ -8,12 +8,10 @@ use kube::ResourceExt as _;
 use crate::{
     api::{
         MODEL_LABEL,
-        v1alpha1::{
-            CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, ServingSigner, UpdateMode,
-        },
+        v1alpha1::{CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, UpdateMode},
     },
     evidence::{Digest, Reason, Reference, Verdict},
-    policy::{Evidence, Request, Verification},
+    policy::{Decision, Evidence, Request, Verification},
     workload::RunningModel,
 };
 
@@ -22,9 +20,12 @@ use super::{
         Note,
         condition::{State, Wanted, conditions, find},
     },
-    plan::{Judgement, Plan},
+    plan::{Judgement, Plan, UNMEASURED},
     serving::Rollout,
 };
+
+/// The reason of `PolicySatisfied` while a policy that only warns does not hold.
+const WOULD_DENY: &str = "WouldDeny";
 
 /// What became of the planned objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -152,7 +153,8 @@ fn rolled_out_now(
         version: version(&reference, running.digest),
         reference: reference.to_string(),
         since: old.map_or(Time(now), |old| old.since.clone()),
-        size: i64::try_from(running.size).unwrap_or(i64::MAX),
+        // Not known yet is not as many as there may be.
+        size: i64::try_from(running.size % UNMEASURED).unwrap_or(i64::MAX),
         files: old.map_or(0, |old| old.files),
         signers: old.map_or(Vec::new(), |old| old.signers.clone()),
         signed_by: old.map_or(String::new(), |old| old.signed_by.clone()),
@@ -183,18 +185,25 @@ fn rolled_out_now(
             base.files
         },
         signers: judged.decision.signers.clone(),
-        signed_by: names(&judged.decision.signers),
+        signed_by: names(&judged.decision),
         verification: judged.verification.clone().unwrap_or_default(),
         ..base
     }
 }
 
-fn names(signers: &[ServingSigner]) -> String {
-    signers
-        .iter()
-        .map(|signer| signer.name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
+/// Who signed, and who vouches for it beside or instead of them.
+fn names(decision: &Decision) -> String {
+    let signers = decision.signers.iter().map(|signer| signer.name.clone());
+    let approvals = decision.approved_by.iter().map(|by| format!("{by} (approval)"));
+    signers.chain(approvals).collect::<Vec<_>>().join(", ")
+}
+
+fn signed(by: &str) -> String {
+    if by.is_empty() {
+        // Which serves only where no policy that is enforced asks for a signature.
+        return "signed by nobody that a policy names".to_owned();
+    }
+    format!("signed by {by}")
 }
 
 /// The tag and the first digits of the digest.
@@ -312,7 +321,7 @@ fn rolled_out(
     serving: Option<&ServingModel>,
 ) -> Summary {
     let rollout = &outcome.rollout;
-    let signers = names(&judged.decision.signers);
+    let signed = signed(&names(&judged.decision));
     let what = match reference.digest() {
         Some(_) => reference.to_string(),
         None => format!("{reference} (sha256:{}…)", digest.short()),
@@ -323,7 +332,7 @@ fn rolled_out(
             .as_ref()
             .is_some_and(|template| template.digest == digest)
     {
-        let message = format!("{what} serves, signed by {signers}");
+        let message = format!("{what} serves, {signed}");
         // A followed tag that cannot be looked at says so here: what serves is right, and may be old.
         let stale = model
             .status
@@ -357,7 +366,7 @@ fn rolled_out(
     let progress = format!("{} of {} pods are available", rollout.available, rollout.wanted);
     Summary::not_yet(
         "RollingOut",
-        format!("{what}, signed by {signers}, is rolling out: {progress}{before}"),
+        format!("{what}, {signed}, is rolling out: {progress}{before}"),
     )
 }
 
@@ -465,12 +474,22 @@ fn policy_satisfied(plan: &Plan) -> Wanted {
         None => decision.sentence(),
     };
     match decision.verdict {
-        Verdict::Pass => Wanted::new(
-            KIND,
-            State::True,
-            "Satisfied",
-            "every policy that selects the namespace is satisfied",
-        ),
+        Verdict::Pass => match decision.warnings().next() {
+            Some(warning) => {
+                let policy = warning.policy.as_deref().unwrap_or("the policies that only warn");
+                let message = format!(
+                    "every enforced policy is satisfied; {policy} would deny it: {}",
+                    warning.message
+                );
+                Wanted::new(KIND, State::True, WOULD_DENY, message)
+            }
+            None => Wanted::new(
+                KIND,
+                State::True,
+                "Satisfied",
+                "every policy that selects the namespace is satisfied",
+            ),
+        },
         Verdict::Fail => Wanted::new(
             KIND,
             State::False,
@@ -514,9 +533,10 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
             warning: false,
             reason: "Serving".into(),
             action: "RollOut",
-            message: format!("{} serves now, signed by {}", serving.version, serving.signed_by),
+            message: format!("{} serves now, {}", serving.version, signed(&serving.signed_by)),
         });
     }
+    notes.extend(warning(old, new));
     let Some(now) = ready(new).filter(|now| now.status != State::True.as_str()) else {
         return notes;
     };
@@ -540,6 +560,23 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
         });
     }
     notes
+}
+
+/// What a policy that only warns says of a model, when it says something else than before.
+fn warning(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -> Option<Note> {
+    let of = |status: &ModelDeploymentStatus| {
+        find(status.conditions.as_deref(), "PolicySatisfied")
+            .filter(|condition| condition.reason == WOULD_DENY)
+            .cloned()
+    };
+    let (before, now) = (old.and_then(of), of(new)?);
+    let same = before.is_some_and(|before| before.message == now.message);
+    (!same).then_some(Note {
+        warning: true,
+        reason: now.reason,
+        action: "Warn",
+        message: now.message,
+    })
 }
 
 #[cfg(test)]

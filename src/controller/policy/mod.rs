@@ -6,68 +6,119 @@
     reason = "the edge: here the client is made, gathered with, and handed to cluster"
 )]
 
-use std::sync::Arc;
+mod tally;
 
-use futures::StreamExt as _;
+use std::{fmt::Debug, sync::Arc};
+
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt as _,
+    core::object::HasStatus,
     runtime::{controller::Action, controller::Controller, watcher},
 };
+use serde::de::DeserializeOwned;
 
 use crate::{
     api::{
         FIELD_MANAGER,
-        v1alpha1::{ClusterDeploymentPolicy, PolicyStatus},
+        v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy, PolicyStatus},
     },
     cluster::patch_status,
-    policy::Rules,
+    policy::{Policy, Rules},
 };
 
 use super::{
     Context, Error,
     condition::{State, Wanted, conditions},
     error_policy, observe,
+    world::Guarded,
 };
+use tally::Denials;
+pub use tally::{TallyView, count};
 
 /// Runs until `stop` resolves.
 pub async fn run(
     client: Client,
     context: Arc<Context>,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) {
-    Controller::new(
-        Api::<ClusterDeploymentPolicy>::all(client),
-        watcher::Config::default(),
-    )
-    .with_config(context.controller_config())
-    .reconcile_all_on(context.world.changes())
-    .graceful_shutdown_on(stop)
-    .run(reconcile, error_policy, context)
-    .for_each(observe)
-    .await;
+    tokio::join!(
+        run_kind::<ClusterDeploymentPolicy>(client.clone(), context.clone(), stop.clone()),
+        run_kind::<DeploymentPolicy>(client, context, stop),
+    );
 }
 
-async fn reconcile(policy: Arc<ClusterDeploymentPolicy>, context: Arc<Context>) -> Result<Action, Error> {
+/// A kind of policy as the API server has it.
+trait Kind:
+    Policy + HasStatus<Status = PolicyStatus> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+    /// Where this one is written.
+    fn place(&self, client: &Client) -> Api<Self>;
+}
+
+impl Kind for ClusterDeploymentPolicy {
+    fn place(&self, client: &Client) -> Api<Self> {
+        Api::all(client.clone())
+    }
+}
+
+impl Kind for DeploymentPolicy {
+    fn place(&self, client: &Client) -> Api<Self> {
+        Api::namespaced(client.clone(), &self.namespace().unwrap_or_default())
+    }
+}
+
+async fn run_kind<P: Kind>(
+    client: Client,
+    context: Arc<Context>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    // One that cannot be read must not keep the others from being told how they are.
+    Controller::new(Api::<Guarded<P>>::all(client), watcher::Config::default())
+        .with_config(context.controller_config())
+        .reconcile_all_on(stream::select(
+            context.world.changes().boxed(),
+            context.tally.changes().boxed(),
+        ))
+        .graceful_shutdown_on(stop)
+        .run(reconcile, error_policy, context)
+        .for_each(observe)
+        .await;
+}
+
+async fn reconcile<P: Kind>(policy: Arc<Guarded<P>>, context: Arc<Context>) -> Result<Action, Error> {
+    let Ok(policy) = &policy.0 else {
+        return Ok(Action::await_change());
+    };
     let world = context.world.current();
     // Until the world has this very generation there is nothing to say; its change wakes this reconciler.
+    let meta = policy.meta();
     let compiled = world
         .rules
         .iter()
-        .find(|rules| rules.uid == policy.metadata.uid && rules.generation == policy.metadata.generation);
+        .find(|rules| rules.uid == meta.uid && rules.generation == meta.generation);
     let Some(rules) = compiled else {
         return Ok(Action::await_change());
     };
-    let new = status(policy.status.as_ref(), rules, context.now());
-    let api: Api<ClusterDeploymentPolicy> = Api::all(context.client.clone());
-    patch_status(&api, &*policy, FIELD_MANAGER, policy.status.as_ref(), &new).await?;
-    context.succeeded(&*policy);
-    tracing::debug!(policy = policy.name_any(), "looked at");
+    let denials = context.tally.of(&rules.policy);
+    let new = status(policy.status(), rules, denials, context.now());
+    let api = policy.place(&context.client);
+    patch_status(&api, policy, FIELD_MANAGER, policy.status(), &new).await?;
+    context.succeeded(policy);
+    tracing::debug!(policy = rules.policy, "looked at");
     Ok(Action::await_change())
 }
 
 /// The status of a policy with these rules.
-fn status(old: Option<&PolicyStatus>, rules: &Rules, now: Timestamp) -> PolicyStatus {
+///
+/// What is not counted yet stays as it was told last.
+fn status(
+    old: Option<&PolicyStatus>,
+    rules: &Rules,
+    denials: Option<Denials>,
+    now: Timestamp,
+) -> PolicyStatus {
     let problems: Vec<_> = rules.all_problems().collect();
     let ready = match (problems.first(), rules.blocking().first()) {
         (None, _) => Wanted::new(
@@ -81,7 +132,12 @@ fn status(old: Option<&PolicyStatus>, rules: &Rules, now: Timestamp) -> PolicySt
             Wanted::new("Ready", State::True, problem.reason.as_str(), message)
         }
         (Some(_), Some(blocking)) => {
-            let message = format!("{blocking}; until then it denies wherever it selects");
+            let so = if rules.enforces() {
+                "until then it denies wherever it selects"
+            } else {
+                "if it were enforced, it would deny wherever it selects"
+            };
+            let message = format!("{blocking}; {so}");
             Wanted::new("Ready", State::False, blocking.reason.as_str(), message)
         }
     };
@@ -91,9 +147,14 @@ fn status(old: Option<&PolicyStatus>, rules: &Rules, now: Timestamp) -> PolicySt
         ..ready.clone()
     });
     let wanted = [Some(ready), stalled].into_iter().flatten().collect();
-    let old = old.and_then(|old| old.conditions.as_deref());
+    let conditions_before = old.and_then(|old| old.conditions.as_deref());
+    let counted = |new: fn(Denials) -> i32, last: fn(&PolicyStatus) -> Option<i32>| {
+        denials.map(new).or_else(|| old.and_then(last))
+    };
     PolicyStatus {
         observed_generation: rules.generation,
-        conditions: Some(conditions(old, wanted, rules.generation, now)),
+        denies: counted(|denials| denials.denies, |old| old.denies),
+        would_deny: counted(|denials| denials.would_deny, |old| old.would_deny),
+        conditions: Some(conditions(conditions_before, wanted, rules.generation, now)),
     }
 }

@@ -1,6 +1,7 @@
 //! One check a file; each looks at the facts under one policy and returns one finding.
 //! Pure: what a check needs is in its arguments.
 
+pub mod approval;
 pub mod quorum;
 pub mod repositories;
 pub mod revoked;
@@ -19,11 +20,10 @@ impl Says<'_> {
     fn finding(&self, verdict: Verdict, reason: Option<Reason>, message: String) -> Finding {
         // Bounded like every sentence that quotes input: a status must not grow with what it speaks of.
         let message = Failure::new(Reason::Internal, message).message;
-        let Rules { policy, effect, .. } = self.rules;
         Finding {
             rule: self.rule,
-            policy: Some(policy.clone()),
-            effect: *effect,
+            policy: Some(self.rules.policy.clone()),
+            effect: self.rules.effect_of(self.rule),
             verdict,
             reason,
             message,

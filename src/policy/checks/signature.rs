@@ -3,17 +3,23 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use super::{Says, quorum};
+use jiff::Timestamp;
+
+use super::{Says, approval, quorum};
 use crate::{
     evidence::{Failure, FileDifference, Finding, KeyFingerprint, Reason, RuleId},
-    policy::{Evidence, Facts, Rules, SignerRule, Verification},
+    policy::{ApprovalRule, Evidence, Facts, Rules, SignerRule, Verification},
 };
 
-/// Passes when at least `threshold` distinct signers of the policy signed exactly the deployed content.
+/// Passes when at least `threshold` distinct signers of the policy signed exactly the deployed content, or people approved it
+/// in their place.
+///
+/// Approvals count beside signatures, and where there are none or only strangers'. They never outweigh what a signature by
+/// somebody the policies trust says: content that is not what they signed is refused, whoever approves of it.
 ///
 /// A verification under way is `Wait`, one that could not be made `Unknown`. One of other content than the deployed one
 /// counts as not made.
-pub fn signed_by_trusted(facts: &Facts, rules: &Rules) -> Finding {
+pub fn signed_by_trusted(facts: &Facts, rules: &Rules, now: Timestamp) -> Finding {
     let says = Says {
         rule: RuleId::ModelSignature,
         rules,
@@ -27,23 +33,79 @@ pub fn signed_by_trusted(facts: &Facts, rules: &Rules) -> Finding {
         let message = "the verification speaks of other content than what is deployed";
         return says.unknown(&Failure::new(Reason::Internal, message));
     }
+    let approvals = approval::standing(verification.digest, rules, now);
+    // A threshold of 0 is a problem of the policy and denies there; here it must not pass by itself either.
+    let threshold = rules.threshold.max(1);
     if let Some(failure) = &verification.failure {
-        return says.fail(failure.reason, explain_refusal(failure, verification, rules));
+        let open = nobody_signed(failure);
+        if open && approvals.len() >= threshold {
+            return says.pass(format!("approved by {}", names(&approvals)));
+        }
+        let mut text = explain_refusal(failure, verification, rules);
+        if open {
+            text.push_str(&explain_approvals(&approvals, verification, rules, now));
+        } else if !approvals.is_empty() {
+            let _ = write!(
+                text,
+                "; that {} approved it does not outweigh this",
+                names(&approvals)
+            );
+        }
+        return says.fail(failure.reason, text);
     }
     let signed: BTreeSet<KeyFingerprint> = verification
         .signers
         .iter()
         .map(|signer| signer.fingerprint)
         .collect();
-    // A threshold of 0 is a problem of the policy and denies there; here it must not pass by itself either.
     let count = quorum::count(&rules.signers, &signed);
-    if count >= rules.threshold.max(1) {
-        return says.pass(format!("signed by {}", known(rules, &signed).join(", ")));
+    if count + approvals.len() >= threshold {
+        let signed = known(rules, &signed).join(", ");
+        return says.pass(match (signed.is_empty(), approvals.is_empty()) {
+            (false, true) => format!("signed by {signed}"),
+            (true, _) => format!("approved by {}", names(&approvals)),
+            (false, false) => format!("signed by {signed}, approved by {}", names(&approvals)),
+        });
     }
-    says.fail(
-        Reason::SignerMismatch,
-        explain_too_few(verification, rules, &signed, count),
-    )
+    let mut text = explain_too_few(verification, rules, &signed, count);
+    text.push_str(&explain_approvals(&approvals, verification, rules, now));
+    says.fail(Reason::SignerMismatch, text)
+}
+
+/// Whether nobody whom any policy trusts said anything about the content, so that there is nothing to outweigh.
+fn nobody_signed(failure: &Failure) -> bool {
+    matches!(failure.reason, Reason::Unsigned | Reason::SignerMismatch)
+}
+
+fn names(approvals: &[&ApprovalRule]) -> String {
+    let names: Vec<_> = approvals.iter().map(|approval| approval.by.as_str()).collect();
+    names.join(", ")
+}
+
+/// What approvals there are too few of, or were.
+fn explain_approvals(
+    standing: &[&ApprovalRule],
+    verification: &Verification,
+    rules: &Rules,
+    now: Timestamp,
+) -> String {
+    let mut text = String::new();
+    if !standing.is_empty() {
+        let (who, count, needed) = (names(standing), standing.len(), rules.threshold);
+        let _ = write!(
+            text,
+            "; approved by {who}, which counts as {count} of the {needed} needed"
+        );
+    }
+    if let Some(expired) = approval::expired(verification.digest, rules, now).first() {
+        let when = expired.expires.unwrap_or(now);
+        let _ = write!(
+            text,
+            "; the approval by {} expired at {when}: have it renewed",
+            expired.by
+        );
+    }
+    text
 }
 
 /// The policy's names for whoever holds these keys.
@@ -172,9 +234,14 @@ mod tests {
     use crate::{
         evidence::Verdict,
         policy::samples::{
-            OTHER, SUBJECT, broken_signer, difference, facts, fingerprint, refused, rules, signer, verified,
+            OTHER, SUBJECT, approval, at, broken_signer, difference, facts, fingerprint, refused, rules,
+            signer, verified,
         },
     };
+
+    fn signed_by_trusted(facts: &Facts, rules: &Rules) -> Finding {
+        super::signed_by_trusted(facts, rules, at(0))
+    }
 
     fn two_signers(threshold: usize) -> Rules {
         Rules {
@@ -335,6 +402,58 @@ mod tests {
         assert_eq!(
             (reason, message.as_str()),
             (Some(Reason::MalformedBundle), "model.sig is no JSON")
+        );
+    }
+
+    fn approving(people: &[(&str, Option<i64>)], rules: Rules) -> Rules {
+        let people = people
+            .iter()
+            .map(|(by, expires)| approval(by, *expires))
+            .collect();
+        Rules {
+            approved: [(SUBJECT, people)].into(),
+            ..rules
+        }
+    }
+
+    const ADA: &[(&str, Option<i64>)] = &[("Ada", None)];
+    const TWO: &[(&str, Option<i64>)] = &[("Ada", None), ("Bob", Some(9))];
+    const LATE: &[(&str, Option<i64>)] = &[("Ada", Some(0))];
+
+    #[test_case(refused(&[], Reason::Unsigned, ""), 1, ADA => (Verdict::Pass, "approved by Ada".to_owned()); "unsigned and approved")]
+    #[test_case(refused(&[], Reason::SignerMismatch, "by a stranger"), 1, ADA => (Verdict::Pass, "approved by Ada".to_owned()); "signed by a stranger and approved")]
+    #[test_case(verified(&[9]), 1, ADA => (Verdict::Pass, "approved by Ada".to_owned()); "signed by somebody another policy trusts")]
+    #[test_case(verified(&[1]), 2, ADA => (Verdict::Pass, "signed by release, approved by Ada".to_owned()); "an approval is as good as a second signer")]
+    #[test_case(refused(&[], Reason::Unsigned, ""), 2, TWO => (Verdict::Pass, "approved by Ada, Bob".to_owned()); "two people are two")]
+    #[test_case(refused(&[], Reason::Unsigned, ""), 2, ADA => (Verdict::Fail, "the model carries no signature (no model.sig): sign it with one of release, vault; approved by Ada, which counts as 1 of the 2 needed".to_owned()); "one person is one")]
+    #[test_case(refused(&[], Reason::Unsigned, ""), 1, LATE => (Verdict::Fail, "the model carries no signature (no model.sig): sign it with one of release, vault; the approval by Ada expired at 1970-01-01T00:00:00Z: have it renewed".to_owned()); "expired")]
+    #[test_case(refused(&[], Reason::Unsigned, ""), 0, &[] => (Verdict::Fail, "the model carries no signature (no model.sig): sign it with one of release, vault".to_owned()); "a threshold of nothing is not met by nobody")]
+    #[test_case(refused(&[1], Reason::DigestMismatch, "altered"), 1, ADA => (Verdict::Fail, "altered; that Ada approved it does not outweigh this".to_owned()); "altered")]
+    #[test_case(refused(&[], Reason::NotAModel, "no model"), 1, ADA => (Verdict::Fail, "no model; that Ada approved it does not outweigh this".to_owned()); "not a model")]
+    fn approvals(found: Verification, threshold: usize, people: &[(&str, Option<i64>)]) -> (Verdict, String) {
+        let rules = approving(people, two_signers(threshold));
+        let finding = signed_by_trusted(&facts(Evidence::Known(found)), &rules);
+        (finding.verdict, finding.message)
+    }
+
+    #[test_case(Evidence::Wait("under way".into()) => Verdict::Wait; "under way")]
+    #[test_case(Evidence::Unknown(Failure::new(Reason::Timeout, "slow")) => Verdict::Unknown; "could not be made")]
+    fn an_approval_stands_in_for_a_signature_and_not_for_a_verification(
+        found: Evidence<Verification>,
+    ) -> Verdict {
+        signed_by_trusted(&facts(found), &approving(ADA, two_signers(1))).verdict
+    }
+
+    #[test]
+    fn an_approval_is_for_exactly_one_content() {
+        let mut facts = facts(Evidence::Known(Verification {
+            digest: OTHER,
+            ..refused(&[], Reason::Unsigned, "")
+        }));
+        facts.digest = Some(OTHER);
+        assert_eq!(
+            signed_by_trusted(&facts, &approving(ADA, two_signers(1))).verdict,
+            Verdict::Fail
         );
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         v1alpha1::{ModelDeployment, ServingModel},
     },
     evidence::{Finding, Reason, Reference, RuleId, Verdict},
-    policy::{Decision, Evidence, Facts, Request, World, as_it_serves, evaluate, evidence, verification},
+    policy::{Decision, Evidence, Request, Verifications, World, as_it_serves, evaluate},
     workload::{PodSettings, RunningModel, differences, pod, running_model},
 };
 
@@ -65,7 +65,7 @@ pub(super) fn judge(
     };
     let candidates: Vec<_> = contents(model)
         .filter(|content| content.runs.reference == claimed.reference)
-        .map(|content| candidate(content, recorded, world, now))
+        .map(|content| candidate(content, claimed.size, recorded, world, now))
         .collect();
     let mut closest: Option<(&Candidate, Vec<String>)> = None;
     for candidate in &candidates {
@@ -140,24 +140,22 @@ pub(super) fn contents(model: &ModelDeployment) -> impl Iterator<Item = Content>
     serving.into_iter().chain(asked)
 }
 
-fn candidate(mut content: Content, recorded: Recorded<'_>, world: &World, now: Timestamp) -> Candidate {
-    let Content { model, runs, .. } = &mut content;
-    let wanted = verification(model, world, runs);
-    let evidence = evidence(wanted.as_ref(), recorded.verifications, runs.digest);
-    // Of what was refused nobody counted the bytes.
-    if let Evidence::Known(found) = &evidence
-        && found.failure.is_none()
-    {
-        runs.size = found.size;
-    }
-    let namespace = model.namespace().unwrap_or_default();
-    let facts = Facts::about(
-        world,
-        &namespace,
-        runs.reference.clone(),
-        Some(runs.digest),
-        evidence,
-    );
+fn candidate(
+    mut content: Content,
+    claimed: u64,
+    recorded: Recorded<'_>,
+    world: &World,
+    now: Timestamp,
+) -> Candidate {
+    let Content { model, runs, serves } = &mut content;
+    let wanted = Verifications::of(model, world, runs, now);
+    // What nobody measured, as may be where nothing is enforced, is as large as the pod says.
+    runs.size = match wanted.evidence(recorded.verifications, runs) {
+        Evidence::Known(found) if found.size > 0 => found.size,
+        _ if *serves && runs.size > 0 => runs.size,
+        _ => claimed,
+    };
+    let facts = wanted.facts(model, world, runs, recorded.verifications);
     let decision = evaluate(&facts, world, now);
     Candidate { content, decision }
 }
@@ -199,9 +197,17 @@ fn answer(candidate: &Candidate, world: &World, namespace: &str, now: Timestamp)
             reason: candidate.decision.reason(),
             ..planned(&message)
         };
-        return Decision::of(vec![alert], candidate.decision.signers.clone());
+        return with_signers(Decision::of(vec![alert]), candidate);
     }
-    Decision::of(findings, candidate.decision.signers.clone())
+    with_signers(Decision::of(findings), candidate)
+}
+
+fn with_signers(decision: Decision, candidate: &Candidate) -> Decision {
+    Decision {
+        signers: candidate.decision.signers.clone(),
+        approved_by: candidate.decision.approved_by.clone(),
+        ..decision
+    }
 }
 
 /// Until when pods of what serves are replaced although policy no longer admits it; none when they are not.
@@ -211,7 +217,7 @@ fn tolerated_until(candidate: &Candidate, world: &World, namespace: &str) -> Opt
             .decision
             .findings
             .iter()
-            .filter(|one| one.verdict != Verdict::Pass)
+            .filter(|one| one.counts_as() != Verdict::Pass)
     };
     // Content that is known to be bad never starts again.
     if !candidate.content.serves || failing().any(|one| one.reason == Some(Reason::Revoked)) {
@@ -219,7 +225,7 @@ fn tolerated_until(candidate: &Candidate, world: &World, namespace: &str) -> Opt
     }
     let serving = candidate.content.model.status.as_ref()?.serving.as_ref()?;
     let labels = world.namespaces.get(namespace)?;
-    let grace = super::selecting(&world.rules, labels)
+    let grace = super::selecting(&world.rules, namespace, labels)
         .map(|rules| rules.grace_period)
         .min()?;
     match &serving.unproven_since {

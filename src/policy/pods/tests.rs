@@ -15,9 +15,8 @@ use crate::{
     },
     evidence::{Digest, SignerIdentity},
     policy::{
-        Exemption,
+        Exemption, Verifications,
         samples::{fingerprint, key, rules, signer},
-        verification,
     },
     workload::{
         RunningModel,
@@ -63,7 +62,8 @@ impl Door {
 
     /// A verification of this content ended so.
     fn found(&mut self, digest: Digest, status: Value) {
-        let mut verification = verification(&self.model, &self.world, &running(digest)).unwrap();
+        let wanted = Verifications::of(&self.model, &self.world, &running(digest), self.now);
+        let mut verification = wanted.required.unwrap();
         verification.status = Some(serde_json::from_value(status).unwrap());
         self.verifications
             .retain(|there| there.name_any() != verification.name_any());

@@ -23,7 +23,7 @@ pub(super) fn judge(request: &PodRequest<'_>, rules: &[&Rules]) -> Decision {
     }
     let images = images(request.pod);
     let findings = rules.iter().map(|rules| finding(request, images.as_ref(), rules));
-    Decision::of(findings.collect(), Vec::new())
+    Decision::of(findings.collect())
 }
 
 fn finding(request: &PodRequest<'_>, images: Option<&BTreeSet<Digest>>, rules: &Rules) -> Finding {
