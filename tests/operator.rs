@@ -23,6 +23,8 @@ mod lifecycle;
 mod many;
 #[path = "operator/names.rs"]
 mod names;
+#[path = "operator/policies.rs"]
+mod policies;
 #[path = "operator/repairs.rs"]
 mod repairs;
 #[path = "operator/rights.rs"]

@@ -249,8 +249,8 @@ fn people_read_everything_and_write_only_what_they_ask_for() {
     }
 
     // What a namespace's own policy says can only deny more, and yet it is not for those whom it denies.
-    let policy_editor = find(&objects, "ClusterRole", "probity-policy-editor");
-    let labels = &policy_editor["metadata"]["labels"];
+    let owner = find(&objects, "ClusterRole", "probity-owner");
+    let labels = &owner["metadata"]["labels"];
     assert_eq!(labels["rbac.authorization.k8s.io/aggregate-to-admin"], "true");
     for role in ["view", "edit"] {
         assert_eq!(
@@ -258,11 +258,11 @@ fn people_read_everything_and_write_only_what_they_ask_for() {
             Value::Null
         );
     }
-    for (group, resource, verb) in permissions(policy_editor) {
+    for (group, resource, verb) in permissions(owner) {
         assert_eq!(
             (group.as_str(), resource.as_str()),
             ("probity.dev", "deploymentpolicies"),
-            "the policy editor may {verb} {resource}"
+            "the owner may {verb} {resource}"
         );
     }
 }

@@ -100,7 +100,7 @@ async fn an_operator_before_its_definitions_one_that_ends_half_way_and_two_at_on
     assert_eq!(first.answers("/livez", 200).await, "ok");
     let text = first.answers("/readyz", 503).await;
     assert!(
-        text.contains("ClusterDeploymentPolicies, TrustRoots") && text.contains("CRDs"),
+        text.contains("ClusterDeploymentPolicies, DeploymentPolicies, TrustRoots") && text.contains("CRDs"),
         "{text}"
     );
     install(&client).await;

@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 
 use crate::{
     artifacts::Model,
-    stage::{PATIENCE, Stage, guarded_registry, serves},
+    stage::{PATIENCE, Stage, apply, guarded_registry, serves},
 };
 
 /// One request: what was done to what, where, and how it went.
@@ -237,10 +237,11 @@ async fn granted(stage: &Stage) -> BTreeSet<(String, String)> {
     all
 }
 
-/// A life with everything in it: served, revoked, admitted again, revoked again, from a registry with a password.
+/// A life with everything in it: under two kinds of policies, served, revoked, admitted again, revoked again, from a registry with a password.
 #[tokio::test]
 async fn everything_granted_is_used_and_nothing_tried_is_refused() {
     let stage = Stage::new().await;
+    apply(&stage.client, super::policies::own(&stage, "Audit", "**")).await;
     super::secrets::pull_secret(&stage, "regcred", guarded_registry(), super::secrets::PASSWORD).await;
     let reference = super::secrets::push(&Model::signed(), "rights/digits");
     let digest = reference.digest().unwrap();

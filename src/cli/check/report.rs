@@ -193,14 +193,30 @@ impl Report {
                 .filter(|model| model.verdict == verdict)
                 .count()
         };
+        // What may serve and has a finding that failed has it from a policy that is not enforced.
+        let spared = self
+            .models
+            .iter()
+            .filter(|model| model.verdict == Verdict::Pass)
+            .filter(|model| {
+                model
+                    .findings
+                    .iter()
+                    .any(|finding| finding.verdict == Verdict::Fail)
+            })
+            .count();
+        let but = match spared {
+            0 => String::new(),
+            n => format!("; {n} would not if every policy were enforced"),
+        };
         let (all, good, bad) = (self.models.len(), count(Verdict::Pass), count(Verdict::Fail));
         let _ = match (all, all - good - bad) {
             (0, _) if self.errors.is_empty() => {
                 writeln!(text, "policies: {} checked, and no model", self.policies.len())
             }
             (0, _) => writeln!(text, "nothing was checked"),
-            (_, 0) => writeln!(text, "{good} of {all} may serve"),
-            (_, open) => writeln!(text, "{good} of {all} may serve, {open} not known"),
+            (_, 0) => writeln!(text, "{good} of {all} may serve{but}"),
+            (_, open) => writeln!(text, "{good} of {all} may serve, {open} not known{but}"),
         };
         text
     }
@@ -316,6 +332,20 @@ mod tests {
         };
         let table = Report::of(vec![hostile], &[], Vec::new()).table();
         assert!(table.contains("a\u{fffd}[2Jb\u{fffd}c"), "{table}");
+    }
+
+    #[test]
+    fn what_is_not_enforced_is_told_and_fails_nothing() {
+        let mut spared = model("digits", Verdict::Fail, Some(Reason::Unsigned));
+        (spared.verdict, spared.reason) = PASS;
+        spared.findings[0].effect = Effect::Warn;
+        let report = Report::of(vec![spared], &[], Vec::new());
+        assert_eq!(report.exit_code(), 0);
+        assert!(report.table().contains("Fail (Warn)"), "{}", report.table());
+        assert_eq!(
+            report.aside(),
+            "1 of 1 may serve; 1 would not if every policy were enforced\n"
+        );
     }
 
     #[test]

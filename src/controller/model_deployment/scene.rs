@@ -127,6 +127,28 @@ impl Scene {
         self.world.rules = vec![compile(&policy, &roots)];
     }
 
+    /// Another policy beside the others, of this effect: signer `auditor` with key number `n`.
+    pub fn another_policy(&mut self, n: u8, effect: &str) {
+        let policy = json!({
+            "apiVersion": "probity.dev/v1alpha1",
+            "kind": "ClusterDeploymentPolicy",
+            "metadata": {"name": "another"},
+            "spec": {
+                "namespaceSelector": {},
+                "effect": effect,
+                "signers": [{"name": "auditor", "key": {"trustRoot": "bank-keys", "keys": ["current"]}}],
+                "model": {"signers": ["auditor"]}
+            }
+        });
+        let policy: ClusterDeploymentPolicy = serde_json::from_value(policy).unwrap();
+        let roots: TrustRoots = [(
+            "bank-keys".to_owned(),
+            [("current".to_owned(), Ok(key(n)))].into(),
+        )]
+        .into();
+        self.world.rules.push(compile(&policy, &roots));
+    }
+
     /// The model's specification changes at this pointer.
     pub fn edit(&mut self, pointer: &str, value: Value) {
         let mut spec = serde_json::to_value(&self.model.spec).unwrap();
@@ -327,6 +349,18 @@ impl Scene {
             digest,
             &json!({"verdict": "Verified", "signers": signers, "files": 3, "size": 604_211}),
         );
+    }
+
+    /// The verification of this content under key number `n` ends well; others go on.
+    pub fn verified_under(&mut self, digest: Digest, n: u8) {
+        let signer = key(n);
+        let asked = |verification: &&mut ArtifactVerification| verification.spec.keys == [signer.clone()];
+        let verification = self.of(digest).find(asked).unwrap();
+        verification.status = serde_json::from_value(json!({
+            "verdict": "Verified", "files": 3, "size": 604_211,
+            "signers": [{"key": signer.name, "fingerprint": signer.fingerprint}]
+        }))
+        .unwrap();
     }
 
     /// A file of this content is not the signed one.

@@ -158,3 +158,53 @@ fn status(
         conditions: Some(conditions(conditions_before, wanted, rules.generation, now)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::policy::{compile, trust::TrustRoots};
+
+    fn rules(effect: &str) -> Rules {
+        let policy = json!({
+            "apiVersion": "probity.dev/v1alpha1", "kind": "DeploymentPolicy",
+            "metadata": {"name": "p", "namespace": "bank", "generation": 3},
+            "spec": {
+                "effect": effect,
+                "signers": [{"name": "release", "key": {"trustRoot": "gone", "keys": ["a"]}}],
+                "model": {"signers": ["release"]}
+            }
+        });
+        let policy: DeploymentPolicy = serde_json::from_value(policy).unwrap();
+        compile(&policy, &TrustRoots::new())
+    }
+
+    fn says(old: Option<&PolicyStatus>, effect: &str, denials: Option<Denials>) -> PolicyStatus {
+        status(old, &rules(effect), denials, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn what_is_not_counted_yet_is_as_it_was_told_last() {
+        let new = says(None, "Enforce", None);
+        assert_eq!((new.denies, new.would_deny), (None, None));
+        let counted = Denials {
+            denies: 2,
+            would_deny: 0,
+        };
+        let told = says(None, "Enforce", Some(counted));
+        assert_eq!((told.denies, told.would_deny), (Some(2), Some(0)));
+        assert_eq!(
+            says(Some(&told), "Enforce", None),
+            told,
+            "a restart writes nothing"
+        );
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_applied_says_what_that_does() {
+        let message = |effect| says(None, effect, None).conditions.unwrap()[0].message.clone();
+        assert!(message("Enforce").ends_with("until then it denies wherever it selects"));
+        assert!(message("Warn").ends_with("if it were enforced, it would deny wherever it selects"));
+    }
+}

@@ -597,3 +597,117 @@ fn a_registry_that_policy_does_not_allow_is_not_asked() {
         crate::evidence::RuleId::ModelRepositories
     );
 }
+
+#[test]
+fn a_policy_that_only_warns_holds_nothing_up_and_is_told() {
+    let mut scene = Scene::new();
+    scene.another_policy(2, "Warn");
+    assert_eq!(scene.step().desired.verifications.len(), 2);
+    scene.verified_under(GOOD, 1);
+    assert!(
+        scene.step().desired.workload.is_some(),
+        "the other verification is not waited for"
+    );
+    assert_eq!(scene.condition("PolicySatisfied").1, "Satisfied");
+    scene.roll_out();
+    scene.step();
+    assert_eq!(scene.ready(), ("True".into(), "Serving".into()));
+    let of_auditor = |verification: &&mut ArtifactVerification| verification.spec.keys == [key(2)];
+    let verification = scene.snapshot.verifications.iter_mut().find(of_auditor).unwrap();
+    verification.status = serde_json::from_value(
+        json!({"verdict": "Refused", "reason": "SignerMismatch", "message": "by a stranger"}),
+    )
+    .unwrap();
+    scene.step();
+    assert_eq!(scene.ready(), ("True".into(), "Serving".into()));
+    let (state, reason, message) = scene.condition("PolicySatisfied");
+    assert_eq!((state.as_str(), reason.as_str()), ("True", "WouldDeny"));
+    assert_eq!(
+        message,
+        "every enforced policy is satisfied; ClusterDeploymentPolicy/another would deny it: not signed by auditor: by a stranger"
+    );
+    let [note] = &scene.notes[..] else {
+        panic!("one Event: {:?}", scene.notes)
+    };
+    assert_eq!((note.reason.as_str(), note.warning), ("WouldDeny", true));
+    scene.step();
+    assert_eq!(scene.notes, [], "it is told once");
+}
+
+#[test]
+fn a_policy_that_only_warns_never_changes_what_is_asked_for_the_others() {
+    let mut scene = Scene::serving();
+    let before = scene.snapshot.verifications.clone();
+    scene.another_policy(2, "Audit");
+    let plan = scene.step();
+    assert_eq!(plan.desired.obsolete, []);
+    assert!(plan.requested.unwrap().decision.admits());
+    assert_eq!(scene.snapshot.verifications[..before.len()], before);
+}
+
+#[test]
+fn where_nothing_is_enforced_it_serves_at_once_and_does_not_start_anew_when_more_is_known() {
+    let mut scene = Scene::new();
+    scene.world.rules.clear();
+    scene.another_policy(2, "Audit");
+    let first = scene.step().desired.workload.unwrap();
+    scene.unreadable(GOOD);
+    assert_eq!(scene.step().desired.workload.unwrap(), first);
+    scene.roll_out();
+    scene.step();
+    let serving = scene.model.status.clone().unwrap().serving.unwrap();
+    assert_eq!((serving.size, serving.signed_by.as_str()), (0, ""));
+    assert!(
+        scene
+            .condition("Ready")
+            .2
+            .ends_with("serves, signed by nobody that a policy names")
+    );
+    scene.refused(GOOD);
+    assert_eq!(scene.step().desired.workload.unwrap(), first);
+    assert_eq!(scene.model.status.clone().unwrap().serving.unwrap().size, 604_211);
+    assert_eq!(
+        scene.condition("PolicySatisfied").1,
+        "Satisfied",
+        "what only audits is not shouted"
+    );
+    assert_eq!(scene.ready(), ("True".into(), "Serving".into()));
+}
+
+#[test]
+fn an_approval_lets_it_serve_until_it_expires_and_then_it_serves_on() {
+    let mut scene = Scene::new();
+    let expires = scene.clock + 100;
+    let time = Timestamp::from_second(expires).unwrap();
+    scene.policy(
+        1,
+        &json!({"approved": [{"digest": GOOD, "by": "Ada", "expires": time}]}),
+    );
+    scene.step();
+    scene.looked_at(
+        GOOD,
+        &json!({"verdict": "Refused", "reason": "Unsigned", "message": "no signature", "files": 3, "size": 604_211}),
+    );
+    assert_eq!(
+        scene.step().until(),
+        Some(time),
+        "the model is looked at again then"
+    );
+    scene.roll_out();
+    scene.step();
+    assert_eq!(scene.ready(), ("True".into(), "Serving".into()));
+    let serving = scene.model.status.clone().unwrap().serving.unwrap();
+    assert_eq!(serving.signed_by, "Ada (approval)");
+    scene.clock = expires;
+    assert_eq!(scene.step().until(), None);
+    assert_eq!(scene.ready(), ("False".into(), "Unsigned".into()));
+    assert!(
+        scene
+            .condition("Ready")
+            .2
+            .contains("the approval by Ada expired at"),
+        "{:?}",
+        scene.condition("Ready")
+    );
+    assert_eq!(scene.runs(), Some((GOOD, 2)));
+}
