@@ -118,7 +118,7 @@ fn compare(role: &Value, expected: &Permissions) {
 
 #[test]
 fn the_operator_may_do_what_the_table_says_and_nothing_else() {
-    let objects = render(&[]);
+    let objects = render(&["--set", "admission.enabled=false"]);
     compare(find(&objects, "ClusterRole", "probity"), &expected(&[OPERATOR]));
     compare(find(&objects, "Role", "probity"), &expected(&[OWN_NAMESPACE]));
 }

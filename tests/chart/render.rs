@@ -111,7 +111,7 @@ fn by_default_no_registry_gets_special_treatment() {
         "--log-format",
         "json",
     ];
-    assert_eq!(args(&render(&[])), expected);
+    assert_eq!(args(&render(&["--set", "admission.enabled=false"])), expected);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn health_and_metrics_are_asked_for_where_the_operator_answers() {
     let container = &pod(&objects)["containers"][0];
     assert_eq!(
         container["ports"],
-        json!([{"name": "admin", "containerPort": 8080}])
+        json!([{"name": "admin", "containerPort": 8080}, {"name": "admission", "containerPort": 9443}])
     );
     assert_eq!(
         container["livenessProbe"]["httpGet"],
@@ -281,12 +281,12 @@ fn webhooks(objects: &[Value]) -> Vec<&Value> {
 }
 
 #[test]
-fn nobody_is_asked_at_the_door_until_it_is_wanted() {
-    let objects = render(&[]);
+fn the_door_can_be_taken_away() {
+    let objects = render(&["--set", "admission.enabled=false"]);
     assert!(webhooks(&objects).is_empty());
     let args = args(&objects);
     assert!(!args.iter().any(|arg| arg.contains("admission")), "{args:?}");
-    let objects = render(&["--set", "admission.enabled=true"]);
+    let objects = render(&[]);
     let kinds: Vec<_> = webhooks(&objects).iter().map(|object| &object["kind"]).collect();
     assert_eq!(kinds, ["ValidatingWebhookConfiguration"]);
 }

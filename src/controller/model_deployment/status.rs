@@ -171,8 +171,8 @@ fn rolled_out_now(
         // It serves, and what was found when it was admitted cannot be looked up just now: keep what is remembered.
         return base;
     };
-    // What was refused since then was not counted again, and it is still what serves.
-    let counted = found.failure.is_none();
+    // What was refused since then may not have been counted again, and it is still what serves.
+    let counted = found.size > 0;
     ServingModel {
         size: if counted {
             i64::try_from(found.size).unwrap_or(i64::MAX)
