@@ -31,7 +31,11 @@ impl Judge for Bare {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1);
-    let mut next = || arguments.next().ok_or("usage: bare-admission ADDRESS CERTIFICATE KEY");
+    let mut next = || {
+        arguments
+            .next()
+            .ok_or("usage: bare-admission ADDRESS CERTIFICATE KEY")
+    };
     let address = next()?.into_string().map_err(|_| "ADDRESS: is no text")?;
     let (certificate, key) = (PathBuf::from(next()?), PathBuf::from(next()?));
     let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<_, _>>()?;
