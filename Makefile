@@ -94,6 +94,11 @@ bench-verify: ## Time and memory of `probity verify` beside the official tool's
 	@build/require linux rust python cc
 	@benches/verify
 
+.PHONY: bench-admission
+bench-admission: ## Speed and memory of admission beside a bare server's and Kyverno's
+	@build/require linux rust go python cc wrk
+	@benches/admission
+
 ## Make
 
 .PHONY: image

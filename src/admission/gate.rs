@@ -1,9 +1,12 @@
 //! The judge that the operator serves: policy's decision about a pod, on what the watches have read.
 //! It looks verdicts up and never makes one; before it refuses a pod of a model it reads once what the watch may lack.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use serde::Deserialize as _;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::core::ObjectMeta;
+use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{AdmissionRequest, Answer, Judge, records::Records};
@@ -52,7 +55,7 @@ impl Gate {
             namespace: &request.namespace,
             requester: &request.user_info.username,
             pod: &sent.pod,
-            spec: &sent.raw["spec"],
+            spec: &sent.spec,
             old: old.as_ref().map(|old| &old.pod),
         };
         let world = self.world.current();
@@ -133,20 +136,45 @@ struct Written {
     verifications: Vec<ArtifactVerification>,
 }
 
-/// A pod, and all that was sent of it.
+/// A pod as far as it is judged, and all that was sent of its `spec`.
 struct Sent {
     pod: Pod,
-    raw: Value,
+    spec: Value,
+}
+
+/// Half of a pod is who wrote which field of it, and how it is: nothing is decided by that, so nobody decodes it.
+#[derive(Deserialize)]
+struct Judged {
+    #[serde(default)]
+    metadata: JudgedMeta,
+    #[serde(default)]
+    spec: Value,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JudgedMeta {
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
 }
 
 impl Sent {
     fn read(raw: Option<&RawValue>) -> Result<Option<Self>, serde_json::Error> {
         let Some(raw) = raw else { return Ok(None) };
-        let raw: Value = serde_json::from_str(raw.get())?;
-        Ok(Some(Self {
-            pod: Pod::deserialize(&raw)?,
-            raw,
-        }))
+        let Judged { metadata, spec } = serde_json::from_str(raw.get())?;
+        let metadata = ObjectMeta {
+            labels: metadata.labels,
+            annotations: metadata.annotations,
+            owner_references: metadata.owner_references,
+            ..ObjectMeta::default()
+        };
+        let pod = Pod {
+            metadata,
+            spec: Option::deserialize(&spec)?,
+            status: None,
+        };
+        Ok(Some(Self { pod, spec }))
     }
 }
 

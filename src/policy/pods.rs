@@ -19,7 +19,7 @@ use crate::{
         v1alpha1::{ArtifactVerification, ModelDeployment},
     },
     evidence::{Effect, Finding, Reason, RuleId, Verdict},
-    workload::PodSettings,
+    workload::{PodSettings, RunningModel},
 };
 
 /// A pod that somebody wants to create or to change.
@@ -90,8 +90,17 @@ pub fn judge(
 
 /// The names of the verifications that a pod of this model can rest on.
 pub fn needed(model: &ModelDeployment, world: &World, now: Timestamp) -> Vec<String> {
-    managed::contents(model)
-        .flat_map(|content| Verifications::of(&content.model, world, &content.runs, now).into_all())
+    let contents: Vec<_> = managed::contents(model).map(|content| content.runs).collect();
+    let same = |one: &RunningModel, other: &RunningModel| {
+        one.reference == other.reference && one.pull_secret == other.pull_secret
+    };
+    // What is asked for serves already, as a rule.
+    let different = contents
+        .iter()
+        .enumerate()
+        .filter(|(at, one)| !contents[..*at].iter().any(|other| same(one, other)));
+    different
+        .flat_map(|(_, runs)| Verifications::of(model, world, runs, now).into_all())
         .map(|verification| verification.name_any())
         .collect()
 }

@@ -92,7 +92,8 @@ fn compare(at: &str, field: &str, planned: &Value, pod: &Value, found: &mut Vec<
                 found.push(count(at, planned, pod));
                 return;
             }
-            for (number, (planned, pod)) in planned.iter().zip(pod).enumerate() {
+            let pairs = planned.iter().zip(pod).enumerate();
+            for (number, (planned, pod)) in pairs.filter(|(_, (planned, pod))| planned != pod) {
                 let name = name(planned).map_or_else(|| number.to_string(), ToOwned::to_owned);
                 compare(
                     &format!("{at}[{name}]"),
@@ -116,8 +117,13 @@ fn compare_fields(
     found: &mut Vec<String>,
 ) {
     for (key, wanted) in planned {
+        let value = pod.get(key);
+        // Most is as planned, and what is needs no name.
+        if value == Some(wanted) {
+            continue;
+        }
         let at = format!("{at}.{key}");
-        match pod.get(key) {
+        match value {
             Some(value) => compare(&at, &format!("{field}.{key}"), wanted, value, found),
             // An empty list or object may be left out by whoever wrote it last.
             None if is_empty(wanted) => {}

@@ -11,7 +11,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode};
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
 use kube::api::{Api, DeleteParams};
-use probity::evidence::Digest;
+use probity::{api::v1alpha1::DeploymentPolicy, evidence::Digest};
 use serde_json::json;
 use tower::{Layer, Service};
 
@@ -262,6 +262,10 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
     stage
         .policies()
         .delete(&stage.namespace, &DeleteParams::default())
+        .await
+        .unwrap();
+    Api::<DeploymentPolicy>::namespaced(stage.client.clone(), &stage.namespace)
+        .delete("own", &DeleteParams::default())
         .await
         .unwrap();
     stage.reason("digits", "NoPolicy").await;

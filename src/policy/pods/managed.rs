@@ -1,6 +1,8 @@
 //! May this pod of a model run? It must be made by Kubernetes from the operator's own template, be the planned pod to the
 //! last field, and bring content that policy admits; what serves already is replaced for a while after it turned bad.
 
+use std::{borrow::Cow, iter};
+
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::Value;
@@ -20,9 +22,9 @@ use crate::{
 pub(super) const MAKER: &str = "system:serviceaccount:kube-system:replicaset-controller";
 
 /// Content that this model may run, and how.
-pub(super) struct Content {
+pub(super) struct Content<'a> {
     /// The model, as the pods that run this content are built from it.
-    pub model: ModelDeployment,
+    pub model: Cow<'a, ModelDeployment>,
     /// What they run.
     pub runs: RunningModel,
     /// Whether it serves already.
@@ -30,8 +32,8 @@ pub(super) struct Content {
 }
 
 /// Content, and what policy says of it.
-struct Candidate {
-    content: Content,
+struct Candidate<'a> {
+    content: Content<'a>,
     decision: Decision,
 }
 
@@ -63,15 +65,15 @@ pub(super) fn judge(
         );
         return refused(RuleId::PodPlan, Reason::PodNotAsPlanned, message);
     };
-    let candidates: Vec<_> = contents(model)
+    let candidates = contents(model)
         .filter(|content| content.runs.reference == claimed.reference)
-        .map(|content| candidate(content, claimed.size, recorded, world, now))
-        .collect();
-    let mut closest: Option<(&Candidate, Vec<String>)> = None;
-    for candidate in &candidates {
+        .map(|content| candidate(content, claimed.size, recorded, world, now));
+    let mut closest: Option<(Candidate<'_>, Vec<String>)> = None;
+    // As a rule the first one is it, and then nobody has to judge the others.
+    for candidate in candidates {
         let found = compare(&candidate.content, request.spec, settings);
         if found.is_empty() {
-            return answer(candidate, world, request.namespace, now);
+            return answer(&candidate, world, request.namespace, now);
         }
         if closest
             .as_ref()
@@ -82,7 +84,7 @@ pub(super) fn judge(
     }
     match closest {
         // The content is refused or not known yet, and that says more than how the pod looks.
-        Some((candidate, _)) if !candidate.decision.admits() => candidate.decision.clone(),
+        Some((candidate, _)) if !candidate.decision.admits() => candidate.decision,
         Some((_, found)) => {
             let message = format!(
                 "the pod is not as planned: {}; undo the change, or change spec.server of ModelDeployment {name}",
@@ -121,32 +123,32 @@ fn forged(request: &PodRequest<'_>) -> Option<String> {
     Some(format!("metadata: {ours} belongs to the operator: take it away"))
 }
 
-fn compare(content: &Content, spec: &Value, settings: &PodSettings) -> Vec<String> {
+fn compare(content: &Content<'_>, spec: &Value, settings: &PodSettings) -> Vec<String> {
     differences(&pod(&content.model, &content.runs, settings), spec)
 }
 
 /// What the model serves, as it was when it began to, and what it asks for: the specification may have changed since.
-pub(super) fn contents(model: &ModelDeployment) -> impl Iterator<Item = Content> {
-    let source = model.spec.model.source.oci.as_ref();
-    let asked = source
-        .and_then(|source| Request::of(model).content(source))
-        .map(|runs| Content {
-            model: model.clone(),
-            runs,
+pub(super) fn contents(model: &ModelDeployment) -> impl Iterator<Item = Content<'_>> {
+    let asked = move || {
+        let source = model.spec.model.source.oci.as_ref()?;
+        Some(Content {
+            model: Cow::Borrowed(model),
+            runs: Request::of(model).content(source)?,
             serves: false,
-        });
+        })
+    };
     let serving = model.status.as_ref().and_then(|status| status.serving.as_ref());
     let serving = serving.and_then(|serving| as_serving(model, serving));
-    serving.into_iter().chain(asked)
+    serving.into_iter().chain(iter::once_with(asked).flatten())
 }
 
-fn candidate(
-    mut content: Content,
+fn candidate<'a>(
+    mut content: Content<'a>,
     claimed: u64,
     recorded: Recorded<'_>,
     world: &World,
     now: Timestamp,
-) -> Candidate {
+) -> Candidate<'a> {
     let Content { model, runs, serves } = &mut content;
     let wanted = Verifications::of(model, world, runs, now);
     // What nobody measured, as may be where nothing is enforced, is as large as the pod says.
@@ -161,9 +163,9 @@ fn candidate(
 }
 
 /// The model as it was when this began to serve, and the content.
-fn as_serving(model: &ModelDeployment, serving: &ServingModel) -> Option<Content> {
+fn as_serving<'a>(model: &'a ModelDeployment, serving: &ServingModel) -> Option<Content<'a>> {
     let reference: Reference = serving.reference.parse().ok()?;
-    let model = as_it_serves(model, serving.digest).unwrap_or_else(|| model.clone());
+    let model = as_it_serves(model, serving.digest).map_or(Cow::Borrowed(model), Cow::Owned);
     let source = model.spec.model.source.oci.as_ref();
     let pull_secret = source.and_then(|source| source.pull_secret.clone());
     let runs = RunningModel {
@@ -180,7 +182,7 @@ fn as_serving(model: &ModelDeployment, serving: &ServingModel) -> Option<Content
 }
 
 /// The pod is as planned: now its content decides.
-fn answer(candidate: &Candidate, world: &World, namespace: &str, now: Timestamp) -> Decision {
+fn answer(candidate: &Candidate<'_>, world: &World, namespace: &str, now: Timestamp) -> Decision {
     let planned = |message: &str| pass(RuleId::PodPlan, message);
     let mut findings = candidate.decision.findings.clone();
     if candidate.decision.admits() {
@@ -202,7 +204,7 @@ fn answer(candidate: &Candidate, world: &World, namespace: &str, now: Timestamp)
     with_signers(Decision::of(findings), candidate)
 }
 
-fn with_signers(decision: Decision, candidate: &Candidate) -> Decision {
+fn with_signers(decision: Decision, candidate: &Candidate<'_>) -> Decision {
     Decision {
         signers: candidate.decision.signers.clone(),
         approved_by: candidate.decision.approved_by.clone(),
@@ -211,7 +213,7 @@ fn with_signers(decision: Decision, candidate: &Candidate) -> Decision {
 }
 
 /// Until when pods of what serves are replaced although policy no longer admits it; none when they are not.
-fn tolerated_until(candidate: &Candidate, world: &World, namespace: &str) -> Option<Timestamp> {
+fn tolerated_until(candidate: &Candidate<'_>, world: &World, namespace: &str) -> Option<Timestamp> {
     let failing = || {
         candidate
             .decision

@@ -65,6 +65,15 @@ recipe_oras() { CGO_ENABLED=0 go_build "$1" oras '' '' oras.land/oras/cmd/oras; 
 recipe_crane() { CGO_ENABLED=0 go_build "$1" crane '' '' github.com/google/go-containerregistry/cmd/crane; }
 recipe_helm() { CGO_ENABLED=0 go_build "$1" helm '' '' helm.sh/helm/v4/cmd/helm; }
 
+# Only the benchmark of admission asks for these two: what it is compared with, and what asks at a constant rate.
+recipe_kyverno() { # DIRECTORY
+  local module=github.com/kyverno/kyverno
+  go_build "$1" kyverno '' '' $module/cmd/kyverno
+  # Its definitions, roles and settings, of the very same version.
+  cp "$(GOWORK=off go list -C "$modules/kyverno" -mod=readonly -m -f '{{.Dir}}' $module)/config/install-latest-testing.yaml" "$1/install.yaml"
+}
+recipe_vegeta() { CGO_ENABLED=0 go_build "$1" vegeta '' '' github.com/tsenart/vegeta/v12; }
+
 # A virtual environment writes its own path into its scripts, and ours is renamed when it is whole.
 venv() { # DIRECTORY FINAL REQUIREMENTS
   python3 -m venv "$1"
