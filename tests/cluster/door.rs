@@ -128,11 +128,6 @@ pub async fn pods_that_no_model_answers_for_do_not_run(bed: &'static Bed) {
         .patch(&name, &PatchParams::default(), &Patch::Strategic(&other))
         .await;
     refusal(patched);
-    let debug = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": bed.light}]}});
-    let patched = pods
-        .patch_ephemeral_containers(&name, &PatchParams::default(), &Patch::Strategic(&debug))
-        .await;
-    refusal(patched);
     let stolen = json!({"metadata": {"labels": {"probity.dev/model": null}}});
     refusal(
         pods.patch(&name, &PatchParams::default(), &Patch::Merge(&stolen))

@@ -7,12 +7,18 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::{fail, is_ours, pass};
-use crate::evidence::{Finding, Reason, RuleId};
+use crate::{
+    api::MODEL_LABEL,
+    evidence::{Finding, Reason, RuleId},
+};
 
 /// What must not change about a pod in a governed namespace.
 pub(super) fn judge(old: &Pod, new: &Pod) -> Vec<Finding> {
     let mut found: Vec<String> = images(old, new);
-    found.extend(ephemeral(old, new));
+    // In a model's pod it takes the verb `breakglass`, which only the API server can ask about: its guard does.
+    if !old.labels().contains_key(MODEL_LABEL) {
+        found.extend(ephemeral(old, new));
+    }
     found.extend(keys("metadata.labels", old.labels(), new.labels()));
     found.extend(keys("metadata.annotations", old.annotations(), new.annotations()));
     match found.first() {
@@ -59,7 +65,7 @@ fn ephemeral(old: &Pod, new: &Pod) -> Option<String> {
         containers.unwrap_or_default()
     };
     (names(old) != names(new)).then(|| {
-        "spec.ephemeralContainers: a container nobody judged would share what the pod can read: look at its logs, or break the glass with exec".to_owned()
+        "spec.ephemeralContainers: a container nobody judged would share what the pod can read: look at its logs, or get in with exec and the verb breakglass".to_owned()
     })
 }
 
@@ -128,7 +134,6 @@ mod tests {
     #[test_case(json!({"spec": {"containers": [{"name": "server", "image": "evil"}]}}), "spec.containers[server].image"; "the image of the server")]
     #[test_case(json!({"spec": {"initContainers": [{"name": "probity-fetch", "image": "evil"}]}}), "spec.initContainers[probity-fetch].image"; "the image of the fetch container")]
     #[test_case(json!({"spec": {"containers": [{"name": "renamed", "image": "evil"}]}}), "spec.containers[server].image"; "another container in its place")]
-    #[test_case(json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}}), "spec.ephemeralContainers"; "an ephemeral container")]
     #[test_case(json!({"metadata": {"labels": {"probity.dev/model": null}}}), "metadata.labels[probity.dev/model]"; "the model's label goes")]
     #[test_case(json!({"metadata": {"labels": {"probity.dev/model": "other"}}}), "metadata.labels[probity.dev/model]"; "the label of another model")]
     #[test_case(json!({"metadata": {"labels": {"probity.dev/anything": "x"}}}), "metadata.labels[probity.dev/anything]"; "a new label of ours")]
@@ -137,6 +142,21 @@ mod tests {
         let (verdict, message) = after(&patch);
         assert_eq!(verdict, Verdict::Fail);
         assert!(message.starts_with(field), "{message}");
+    }
+
+    /// Whose pod it is decides who is asked: of a model's the guard asks for `breakglass`, of another's nobody else would.
+    #[test_case(true => Verdict::Pass; "in a pod of a model")]
+    #[test_case(false => Verdict::Fail; "in any other pod")]
+    fn an_ephemeral_container(of_a_model: bool) -> Verdict {
+        let digest = Digest::from_bytes([0xaa; 32]);
+        let mut old = samples::created(&samples::model(digest), &samples::running(digest));
+        if !of_a_model {
+            old.metadata.labels = None;
+        }
+        let mut new = old.clone();
+        new.spec.as_mut().unwrap().ephemeral_containers =
+            serde_json::from_value(json!([{"name": "debug", "image": "busybox"}])).unwrap();
+        judge(&old, &new)[0].verdict
     }
 
     #[test]
