@@ -6,21 +6,20 @@
     reason = "the edge: here the client is made, gathered with, and handed to cluster"
 )]
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, future::join};
+use futures::{StreamExt as _, stream::select};
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, Resource,
     core::{DeserializeGuard, NamespaceResourceScope},
-    runtime::{
-        WatchStreamExt as _,
-        reflector::{self, ObjectRef, Store},
-        watcher::{self, watcher},
-    },
+    runtime::reflector::{ObjectRef, Store},
 };
 use serde::de::DeserializeOwned;
 
-use crate::api::v1alpha1::{ArtifactVerification, ModelDeployment};
+use crate::{
+    api::v1alpha1::{ArtifactVerification, ModelDeployment},
+    controller::world::follow,
+};
 
 /// How long a read may take: well below what the API server gives the webhook.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,26 +38,18 @@ pub struct Records {
 impl Records {
     /// Starts the watches. The future runs them and never ends by itself.
     pub fn watch(client: &Client) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (models, watch_models) = follow(client);
-        let (verifications, watch_verifications) = follow(client);
+        let (models, model_changes) = follow(Api::all(client.clone()), 0);
+        let (verifications, verification_changes) = follow(Api::all(client.clone()), 1);
         let records = Self {
             client: client.clone(),
             models,
             verifications,
         };
-        (records, async {
-            join(watch_models, watch_verifications).await;
-        })
-    }
-
-    /// Resolves when both kinds were read at least once.
-    pub async fn ready(&self) {
-        // An error means that the watches ended, and with them the process.
-        let _ = join(
-            self.models.wait_until_ready(),
-            self.verifications.wait_until_ready(),
+        // What changes is looked at when somebody asks.
+        (
+            records,
+            select(model_changes, verification_changes).for_each(|_| ready(())),
         )
-        .await;
     }
 
     /// The model of this name, as the watch has it.
@@ -88,29 +79,6 @@ impl Records {
             .flatten()
             .collect()
     }
-}
-
-fn follow<K>(client: &Client) -> (Store<Guarded<K>>, impl Future<Output = ()> + Send + 'static)
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
-{
-    let (store, writer) = reflector::store();
-    let events = watcher(Api::<Guarded<K>>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
-        .reflect(writer)
-        .for_each(async |event| {
-            if let Err(error) = event {
-                tracing::warn!(kind = %K::kind(&()), %error, "a watch failed; trying again");
-            }
-        });
-    (store, events)
 }
 
 fn stored<K>(store: &Store<Guarded<K>>, namespace: &str, name: &str) -> Option<K>

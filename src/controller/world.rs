@@ -199,8 +199,9 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
     (WorldView { receiver, missing }, run)
 }
 
-/// A store that follows one kind, and the kind's number each time the store is complete and changed.
-fn follow<K>(api: Api<K>, number: usize) -> (Store<K>, stream::BoxStream<'static, usize>)
+/// A store that follows one kind, and the kind's number each time the store is complete and changed. A watch that hangs is
+/// replaced within a minute, so that nobody decides by what is older.
+pub fn follow<K>(api: Api<K>, number: usize) -> (Store<K>, stream::BoxStream<'static, usize>)
 where
     K: Resource<DynamicType = ()>
         + Clone

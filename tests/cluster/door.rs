@@ -46,6 +46,18 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> String {
     }
 }
 
+/// Whether a condition of the Deployment has this word: there its controller says why it has no pods.
+fn says(deployment: &Deployment, word: &str) -> bool {
+    let status = deployment.status.iter();
+    let mut conditions = status.flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| {
+        condition
+            .message
+            .as_deref()
+            .is_some_and(|message| message.contains(word))
+    })
+}
+
 pub async fn pods_that_no_model_answers_for_do_not_run(bed: &'static Bed) {
     let space = Space::new(bed, "strangers").await;
     let pushed = models()
@@ -92,17 +104,11 @@ pub async fn pods_that_no_model_answers_for_do_not_run(bed: &'static Bed) {
     let _: Job = space
         .create(json!({"metadata": {"name": "once"}, "spec": {"template": {"spec": once}}}))
         .await;
-    let told = |deployment: &Deployment| {
-        let conditions = deployment
-            .status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
-        let mut messages = conditions
-            .into_iter()
-            .filter_map(|condition| condition.message.as_deref());
-        messages.any(|message| message.contains("UnmanagedPod"))
-    };
-    let _: Deployment = space.until("stranger", "its pods to be refused", told).await;
+    let _: Deployment = space
+        .until("stranger", "its pods to be refused", |deployment| {
+            says(deployment, "UnmanagedPod")
+        })
+        .await;
     let events: Api<Event> = space.api();
     eventually("the Job to be told", async || {
         let all = events.list(&ListParams::default()).await.unwrap();
@@ -216,17 +222,11 @@ pub async fn a_model_whose_key_is_withdrawn_lives_on_and_a_revoked_one_is_not_re
     pods.delete_collection(&DeleteParams::default(), &ListParams::default())
         .await
         .unwrap();
-    let refused = |deployment: &Deployment| {
-        let conditions = deployment
-            .status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
-        let mut messages = conditions
-            .into_iter()
-            .filter_map(|condition| condition.message.as_deref());
-        messages.any(|message| message.contains("Revoked"))
-    };
-    let _: Deployment = space.until("lives", "its pods to be refused", refused).await;
+    let _: Deployment = space
+        .until("lives", "its pods to be refused", |deployment| {
+            says(deployment, "Revoked")
+        })
+        .await;
     space.done().await;
 }
 
