@@ -58,45 +58,47 @@ impl Gate {
             spec: &sent.spec,
             old: old.as_ref().map(|old| &old.pod),
         };
-        let world = self.world.current();
-        let decision = self.decide(&asked, &world, &self.recorded(&asked, &world));
-        // What a pod rests on was written a moment ago, as a rule, and may be on its way to this replica.
-        if decision.admits() || asked.old.is_some() || !pods::is_made_by_kubernetes(&asked) {
+        let (world, now) = (self.world.current(), (self.clock)());
+        let decide = |recorded: &Written| {
+            let recorded = Recorded {
+                model: recorded.model.as_ref(),
+                verifications: &recorded.verifications,
+            };
+            pods::judge(&asked, recorded, &world, &self.settings, now)
+        };
+        // A change of a pod, and a pod that no controller of Kubernetes' made, rest on nothing that is recorded.
+        if asked.old.is_some() || !pods::is_made_by_kubernetes(&asked) {
+            return answer(&decide(&Written::default()));
+        }
+        let decision = decide(&self.recorded(&asked, &world, now));
+        if decision.admits() {
             return answer(&decision);
         }
-        let recorded = self.read(&asked, &world).await;
-        answer(&self.decide(&asked, &world, &recorded))
+        // What a pod rests on was written a moment ago, as a rule, and may be on its way to this replica.
+        answer(&decide(&self.read(&asked, &world, now).await))
     }
 
-    fn decide(&self, asked: &PodRequest<'_>, world: &World, recorded: &Written) -> Decision {
-        let recorded = Recorded {
-            model: recorded.model.as_ref(),
-            verifications: &recorded.verifications,
-        };
-        pods::judge(asked, recorded, world, &self.settings, (self.clock)())
-    }
-
-    fn recorded(&self, asked: &PodRequest<'_>, world: &World) -> Written {
+    fn recorded(&self, asked: &PodRequest<'_>, world: &World, now: Timestamp) -> Written {
         let model = asked
             .model()
             .and_then(|name| self.records.model(asked.namespace, name));
         let names = model
             .as_ref()
-            .map_or_else(Vec::new, |model| pods::needed(model, world, (self.clock)()));
+            .map_or_else(Vec::new, |model| pods::needed(model, world, now));
         Written {
             verifications: self.records.verifications(asked.namespace, &names),
             model,
         }
     }
 
-    async fn read(&self, asked: &PodRequest<'_>, world: &World) -> Written {
+    async fn read(&self, asked: &PodRequest<'_>, world: &World, now: Timestamp) -> Written {
         let Some(name) = asked.model() else {
             return Written::default();
         };
         let model = self.records.read_model(asked.namespace, name).await;
         let names = model
             .as_ref()
-            .map_or_else(Vec::new, |model| pods::needed(model, world, (self.clock)()));
+            .map_or_else(Vec::new, |model| pods::needed(model, world, now));
         Written {
             verifications: self.records.read_verifications(asked.namespace, &names).await,
             model,

@@ -4,7 +4,9 @@
 use std::fmt::Debug;
 
 use k8s_openapi::api::{
-    admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+    admissionregistration::v1::{
+        MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+    },
     core::v1::Secret,
 };
 use kube::{
@@ -58,17 +60,16 @@ pub trait Webhooks {
     fn bundles(&self) -> Vec<(&str, Option<&[u8]>)>;
 }
 
+fn bundle<'a>(name: &'a str, client: &'a WebhookClientConfig) -> (&'a str, Option<&'a [u8]>) {
+    (name, client.ca_bundle.as_ref().map(|bytes| &*bytes.0))
+}
+
 impl Webhooks for ValidatingWebhookConfiguration {
     fn bundles(&self) -> Vec<(&str, Option<&[u8]>)> {
         self.webhooks
             .iter()
             .flatten()
-            .map(|hook| {
-                (
-                    &*hook.name,
-                    hook.client_config.ca_bundle.as_ref().map(|bytes| &*bytes.0),
-                )
-            })
+            .map(|hook| bundle(&hook.name, &hook.client_config))
             .collect()
     }
 }
@@ -78,12 +79,7 @@ impl Webhooks for MutatingWebhookConfiguration {
         self.webhooks
             .iter()
             .flatten()
-            .map(|hook| {
-                (
-                    &*hook.name,
-                    hook.client_config.ca_bundle.as_ref().map(|bytes| &*bytes.0),
-                )
-            })
+            .map(|hook| bundle(&hook.name, &hook.client_config))
             .collect()
     }
 }
