@@ -346,7 +346,10 @@ async fn an_autoscaler_can_scale_a_model_that_has_replicas() {
         .patch_scale("digits", &PatchParams::default(), &Patch::Merge(wanted))
         .await
         .unwrap();
-    assert_eq!(models.get("digits").await.unwrap().spec.server.replicas, Some(5));
+    assert_eq!(
+        models.get("digits").await.unwrap().spec.server.unwrap().replicas,
+        Some(5)
+    );
 
     let too_many = json!({"spec": {"replicas": 1001}});
     let refused = models

@@ -57,6 +57,7 @@ impl Gate {
             pod: &sent.pod,
             spec: &sent.spec,
             old: old.as_ref().map(|old| &old.pod),
+            owners: &[],
         };
         let (world, now) = (self.world.current(), (self.clock)());
         let decide = |recorded: &Written| {
@@ -67,7 +68,7 @@ impl Gate {
             pods::judge(&asked, recorded, &world, &self.settings, now)
         };
         // A change of a pod, and a pod that no controller of Kubernetes' made, rest on nothing that is recorded.
-        if asked.old.is_some() || !pods::is_made_by_kubernetes(&asked) {
+        if asked.old.is_some() || !pods::is_made_by_kubernetes(asked.requester) {
             return answer(&decide(&Written::default()));
         }
         let decision = decide(&self.recorded(&asked, &world, now));

@@ -6,11 +6,22 @@ use std::collections::BTreeMap;
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
 
 use crate::{
-    api::v1alpha1::{ModelDeploymentSpec, OciSource, Server, UpdateMode},
-    evidence::{Digest, Reason, Reference},
+    api::v1alpha1::{
+        ModelDeploymentSpec, ModelSource, OciSource, Server, UpdateMode, VolumeSource, WorkloadRef,
+    },
+    evidence::{Digest, Origin, Reason, Reference},
     policy::Problem,
     workload::billionths,
 };
+
+/// The kinds whose pods can be governed.
+const WORKLOADS: [(&str, &str); 5] = [
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("batch/v1", "Job"),
+    ("serving.kserve.io/v1beta1", "InferenceService"),
+];
 
 /// The longest name whose derived objects still have valid names.
 const MAX_NAME: usize = 52;
@@ -19,16 +30,72 @@ const MAX_NAME: usize = 52;
 ///
 /// # Errors
 /// The first field that does not, and what to write instead.
-pub fn accept(spec: &ModelDeploymentSpec) -> Result<Reference, Problem> {
-    let source = spec.model.source.oci.as_ref();
-    let source =
-        source.ok_or_else(|| invalid("spec.model.source", "exactly one source is needed: set oci"))?;
-    let reference = accept_source(source)?;
+pub fn accept(spec: &ModelDeploymentSpec) -> Result<Origin, Problem> {
+    let origin = accept_origin(&spec.model.source)?;
     if let Some(path) = &spec.model.mount_path {
         accept_mount_path(path)?;
     }
-    accept_server(&spec.server)?;
-    Ok(reference)
+    match (&spec.server, &spec.workload_ref) {
+        (Some(server), None) if origin.reference().is_some() => accept_server(server)?,
+        (Some(_), None) => {
+            let message = "needs workloadRef: with server, the model comes from a registry (oci)";
+            return Err(invalid("spec.model.source", message));
+        }
+        (None, Some(workload)) => accept_workload(workload)?,
+        _ => {
+            let message = "needs exactly one of server (Probity runs it) and workloadRef (it exists already): set one of them";
+            return Err(invalid("spec", message));
+        }
+    }
+    Ok(origin)
+}
+
+fn accept_origin(source: &ModelSource) -> Result<Origin, Problem> {
+    match (&source.oci, &source.volume, &source.mounted) {
+        (Some(oci), None, None) => accept_source(oci).map(Origin::Registry),
+        (None, Some(volume), None) => accept_volume(volume),
+        (None, None, Some(_)) => Ok(Origin::Mounted),
+        _ => {
+            let message = "needs exactly one source: set one of oci, volume and mounted";
+            Err(invalid("spec.model.source", message))
+        }
+    }
+}
+
+fn accept_volume(source: &VolumeSource) -> Result<Origin, Problem> {
+    if !is_object_name(&source.claim_name) {
+        let message =
+            "is not the name of a PersistentVolumeClaim: lower-case letters, digits, dashes and dots";
+        return Err(invalid("spec.model.source.volume.claimName", message));
+    }
+    if source
+        .path
+        .as_deref()
+        .is_some_and(|path| path.len() > 512 || !path.split('/').all(is_plain))
+    {
+        let message = "must be a relative path of plain names, such as digits/1.2.0: no slash at either end, no . or ..";
+        return Err(invalid("spec.model.source.volume.path", message));
+    }
+    Ok(Origin::Volume {
+        claim: source.claim_name.clone(),
+        path: source.path.clone(),
+    })
+}
+
+fn accept_workload(workload: &WorkloadRef) -> Result<(), Problem> {
+    if WORKLOADS.contains(&(workload.api_version.as_str(), workload.kind.as_str()))
+        && is_object_name(&workload.name)
+    {
+        return Ok(());
+    }
+    let message = "must name a Deployment, StatefulSet or DaemonSet of apps/v1, a Job of batch/v1, or an InferenceService of serving.kserve.io/v1beta1";
+    Err(invalid("spec.workloadRef", message))
+}
+
+/// A name within a path that has one spelling and does not climb.
+fn is_plain(part: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    part.bytes().next().is_some_and(word) && part.bytes().all(|b| word(b) || b == b'.' || b == b'-')
 }
 
 /// Checks the name, from which the names of the objects made for the model are derived.
@@ -93,13 +160,9 @@ fn accept_source(source: &OciSource) -> Result<Reference, Problem> {
 
 fn accept_mount_path(path: &str) -> Result<(), Problem> {
     let field = "spec.model.mountPath";
-    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    let part = |part: &str| {
-        part.bytes().next().is_some_and(word) && part.bytes().all(|b| word(b) || b == b'.' || b == b'-')
-    };
     let parts = path
         .strip_prefix('/')
-        .is_some_and(|rest| rest.split('/').all(part));
+        .is_some_and(|rest| rest.split('/').all(is_plain));
     if !parts || path.len() > 256 {
         return Err(invalid(
             field,
@@ -228,7 +291,7 @@ mod tests {
 
     const DIGEST: &str = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
-    fn with(pointer: &str, value: Value) -> Result<Reference, Problem> {
+    fn with(pointer: &str, value: Value) -> Result<Origin, Problem> {
         let mut spec = json!({
             "model": {
                 "source": {"oci": {"reference": "registry.example/models/digits:1", "update": "Follow", "intervalSeconds": 60, "pullSecret": "s"}},
@@ -236,7 +299,9 @@ mod tests {
             },
             "server": {"image": format!("registry.example/server@{DIGEST}"), "protocol": "HTTP", "port": 8080, "replicas": 1, "env": {"A_1": "b"}, "resources": {"limits": {"cpu": 1, "memory": "1Gi"}, "requests": {"cpu": "1000m"}}},
         });
-        if !pointer.is_empty() {
+        if pointer == "/workloadRef" {
+            spec["workloadRef"] = value;
+        } else if !pointer.is_empty() {
             *spec.pointer_mut(pointer).unwrap() = value;
         }
         accept(&serde_json::from_value(spec).unwrap())
@@ -251,6 +316,13 @@ mod tests {
     }
 
     #[test_case("/model/source", json!({}), "spec.model.source", "exactly one source"; "no source")]
+    #[test_case("/model/source", json!({"mounted": {}, "volume": {"claimName": "a"}}), "spec.model.source", "exactly one source"; "two sources")]
+    #[test_case("/model/source", json!({"volume": {"claimName": "a"}}), "spec.model.source", "needs workloadRef"; "a claim and a server")]
+    #[test_case("/model/source", json!({"volume": {"claimName": "A_b"}}), "spec.model.source.volume.claimName", "PersistentVolumeClaim"; "no name of a claim")]
+    #[test_case("/model/source", json!({"volume": {"claimName": "a", "path": "../b"}}), "spec.model.source.volume.path", "relative path"; "a path that climbs")]
+    #[test_case("/model/source", json!({"volume": {"claimName": "a", "path": "/b"}}), "spec.model.source.volume.path", "relative path"; "an absolute path")]
+    #[test_case("/workloadRef", json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}), "spec", "exactly one of server"; "a server and a workload")]
+    #[test_case("/server", json!(null), "spec", "exactly one of server"; "neither")]
     #[test_case("/model/source/oci/reference", json!("registry.example/digits"), "spec.model.source.oci.reference", "neither tag nor digest"; "no tag")]
     #[test_case("/model/source/oci/reference", json!("https://registry.example/digits:1"), "spec.model.source.oci.reference", "scheme"; "scheme")]
     #[test_case("/model/source/oci", json!({"reference": format!("registry.example/digits@{DIGEST}"), "update": "Follow"}), "spec.model.source.oci.update", "never moves"; "a digest cannot be followed")]
@@ -278,6 +350,22 @@ mod tests {
         let problem = with(pointer, value).unwrap_err();
         assert_eq!(problem.field, field);
         assert!(problem.message.contains(words), "{problem}");
+    }
+
+    #[test_case("apps/v1", "Deployment" => true)]
+    #[test_case("apps/v1", "StatefulSet" => true)]
+    #[test_case("apps/v1", "DaemonSet" => true)]
+    #[test_case("batch/v1", "Job" => true)]
+    #[test_case("serving.kserve.io/v1beta1", "InferenceService" => true)]
+    #[test_case("v1", "Pod" => false; "a pod goes back to nothing")]
+    #[test_case("apps/v1", "ReplicaSet" => false; "what a Deployment makes")]
+    #[test_case("batch/v1", "Deployment" => false; "of another group")]
+    fn workloads(api_version: &str, kind: &str) -> bool {
+        let spec = json!({
+            "model": {"source": {"volume": {"claimName": "models", "path": "digits/1.2.0"}}},
+            "workloadRef": {"apiVersion": api_version, "kind": kind, "name": "digits"},
+        });
+        accept(&serde_json::from_value(spec).unwrap()).is_ok()
     }
 
     #[test_case("/mnt/models" => true)]

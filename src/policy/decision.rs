@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{GOVERNED_LABEL, v1alpha1::ServingSigner},
-    evidence::{Class, Digest, Effect, Finding, Reason, Reference, RuleId, Verdict},
+    evidence::{Class, Digest, Effect, Finding, Origin, Reason, RuleId, Verdict},
 };
 
 /// At most this many findings are shown in a status; what failed comes first.
@@ -190,12 +190,12 @@ pub fn evaluate(facts: &Facts, world: &World, now: Timestamp) -> Decision {
 pub fn foregone(
     world: &World,
     namespace: &str,
-    reference: &Reference,
+    origin: &Origin,
     digest: Option<Digest>,
     now: Timestamp,
 ) -> Option<Decision> {
     let unasked = Evidence::Wait("not verified, since the model is refused already".to_owned());
-    let facts = Facts::about(world, namespace, reference.clone(), digest, unasked);
+    let facts = Facts::about(world, namespace, origin.clone(), digest, unasked);
     Some(evaluate(&facts, world, now)).filter(|decision| decision.verdict == Verdict::Fail)
 }
 
@@ -257,6 +257,7 @@ fn unresolved(facts: &Facts, rules: &[&Rules]) -> Option<Finding> {
     let (verdict, reason, message) = match &facts.verification {
         Evidence::Wait(what) => (Verdict::Wait, None, what.clone()),
         Evidence::Unknown(failure) => (Verdict::Unknown, Some(failure.reason), failure.message.clone()),
+        Evidence::Owed => return None,
         Evidence::Known(_) => {
             let message = "what the reference names is not known, and yet it was verified";
             (Verdict::Unknown, Some(Reason::Internal), message.to_owned())

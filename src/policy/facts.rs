@@ -9,7 +9,7 @@ use std::{
 use super::{World, world};
 use crate::{
     api::v1alpha1::{ArtifactVerificationSpec, ArtifactVerificationStatus, VerificationVerdict},
-    evidence::{ArtifactReport, Digest, Failure, FileDifference, Outcome, Reason, Reference, SignerIdentity},
+    evidence::{ArtifactReport, Digest, Failure, FileDifference, Origin, Outcome, Reason, SignerIdentity},
 };
 
 /// A fact that may not be known. Only [`Evidence::Known`] can ever admit.
@@ -21,6 +21,9 @@ pub enum Evidence<T> {
     Wait(String),
     /// It could not be read.
     Unknown(Failure),
+    /// The check can only be made inside the pod, and the pod brings exactly what makes it before anything reads the model:
+    /// only whoever has seen that of the very pod may say so.
+    Owed,
 }
 
 /// What a finished verification found.
@@ -153,7 +156,7 @@ pub struct Facts {
     /// The labels of that namespace: what selects policies. The model's own labels never do.
     pub namespace_labels: BTreeMap<String, String>,
     /// Where the model comes from.
-    pub reference: Reference,
+    pub origin: Origin,
     /// Its content, once the reference is resolved.
     pub digest: Option<Digest>,
     /// What verifying that content found, under the keys of the policies that are enforced.
@@ -168,7 +171,7 @@ impl Facts {
     pub fn about(
         world: &World,
         namespace: &str,
-        reference: Reference,
+        origin: impl Into<Origin>,
         digest: Option<Digest>,
         verification: Evidence<Verification>,
     ) -> Self {
@@ -178,7 +181,7 @@ impl Facts {
             namespace: namespace.to_owned(),
             governed,
             namespace_labels,
-            reference,
+            origin: origin.into(),
             digest,
             verification,
             observed: None,
@@ -222,7 +225,7 @@ mod tests {
         match evidence {
             Evidence::Known(Verification { failure: None, .. }) => "verified",
             Evidence::Known(_) => "refused",
-            Evidence::Wait(_) => "wait",
+            Evidence::Wait(_) | Evidence::Owed => "wait",
             Evidence::Unknown(Failure {
                 reason: Reason::Internal,
                 ..

@@ -1,6 +1,7 @@
 //! May this pod run? One of a model must be exactly the planned pod, for content that policy admits; any other needs an
 //! exemption. Pure: the pod, its model and the recorded verdicts come in as values, so that every door answers the same.
 
+mod adopted;
 mod change;
 mod managed;
 #[cfg(test)]
@@ -12,11 +13,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
+pub use adopted::{Way, governs, ways};
+
 use super::{Decision, Rules, Verifications, World, decision::no_policy, selecting};
 use crate::{
     api::{
         GROUP, MODEL_LABEL,
-        v1alpha1::{ArtifactVerification, ModelDeployment},
+        v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
     },
     evidence::{Effect, Finding, Reason, RuleId, Verdict},
     workload::{PodSettings, RunningModel},
@@ -35,6 +38,9 @@ pub struct PodRequest<'a> {
     pub spec: &'a Value,
     /// The pod as it is stored, when it is changed.
     pub old: Option<&'a Pod>,
+    /// The controllers it goes back to, the nearest first: the one the pod names, and those that this one goes back to as the
+    /// API server has it.
+    pub owners: &'a [WorkloadRef],
 }
 
 impl PodRequest<'_> {
@@ -82,9 +88,12 @@ pub fn judge(
     if let Some(finding) = no_policy(request.namespace, true, &rules) {
         return Decision::of(vec![finding]);
     }
-    match request.model() {
-        Some(name) => managed::judge(name, request, recorded, world, settings, now),
-        None => unmanaged::judge(request, &rules),
+    match (request.model(), recorded.model) {
+        (_, Some(model)) if model.spec.workload_ref.is_some() => {
+            adopted::judge(model, request, recorded, world, settings, now)
+        }
+        (Some(name), _) => managed::judge(name, request, recorded, world, settings, now),
+        (None, _) => unmanaged::judge(request, &rules),
     }
 }
 
@@ -105,10 +114,10 @@ pub fn needed(model: &ModelDeployment, world: &World, now: Timestamp) -> Vec<Str
         .collect()
 }
 
-/// Whether the pod names a model and was made by the controller that makes the pods of models. What it says may still be
-/// wrong; it is worth a look at what is recorded just now.
-pub fn is_made_by_kubernetes(request: &PodRequest<'_>) -> bool {
-    request.model().is_some() && request.requester == managed::MAKER
+/// Whether the pod was made by one of Kubernetes' own controllers. What it says may still be wrong; it is worth a look at
+/// what is recorded about models.
+pub fn is_made_by_kubernetes(requester: &str) -> bool {
+    adopted::is_maker(requester)
 }
 
 fn refused(rule: RuleId, reason: Reason, message: impl Into<String>) -> Decision {

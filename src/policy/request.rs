@@ -6,8 +6,8 @@ use kube::ResourceExt as _;
 
 use super::{Problem, accept, accept::accept_name};
 use crate::{
-    api::v1alpha1::{ModelDeployment, OciSource},
-    evidence::{Digest, Failure, Reference},
+    api::v1alpha1::{ModelDeployment, ModelDeploymentSpec, OciSource},
+    evidence::{Digest, Failure, Origin, Reason, Reference},
     workload::RunningModel,
 };
 
@@ -36,7 +36,11 @@ impl Request {
     /// The request of this model.
     pub fn of(model: &ModelDeployment) -> Self {
         let reference = match accept_name(&model.name_any()).and_then(|()| accept(&model.spec)) {
-            Ok(reference) => reference,
+            Ok(Origin::Registry(reference)) => reference,
+            Ok(origin) => {
+                let message = format!("{origin} is no registry: its content is known in the pods alone");
+                return Self::Refused(Problem::new(Reason::SpecInvalid, "spec.model.source", message));
+            }
             Err(problem) => return Self::Refused(problem),
         };
         if let Some(digest) = reference.digest() {
@@ -84,12 +88,33 @@ pub fn as_it_serves(model: &ModelDeployment, digest: Digest) -> Option<ModelDepl
     let serving = model.status.as_ref()?.serving.as_ref()?;
     let template = serving.template.as_ref().filter(|_| serving.digest == digest)?;
     let mut model = model.clone();
-    model.spec.server = template.server.clone();
+    model.spec.server = Some(template.server.clone());
     model.spec.model.mount_path.clone_from(&template.mount_path);
     if let Some(source) = &mut model.spec.model.source.oci {
         source.pull_secret.clone_from(&template.pull_secret);
     }
     Some(model)
+}
+
+/// The content that pods verify by themselves must be, as far as that is settled: by the specification, or by what the first
+/// of them found.
+pub fn pinned(model: &ModelDeployment) -> Option<Digest> {
+    let source = &model.spec.model.source;
+    let volume = source.volume.as_ref().and_then(|volume| volume.digest);
+    let mounted = source.mounted.as_ref().and_then(|mounted| mounted.digest);
+    volume.or(mounted).or_else(|| {
+        let resolved = model.status.as_ref()?.resolved.as_ref()?;
+        resolved
+            .digest
+            .filter(|_| resolved.source == folder_hash(&model.spec))
+    })
+}
+
+/// The identity of a source whose content only pods see: another folder, or another workload that brings it, is another one.
+pub fn folder_hash(spec: &ModelDeploymentSpec) -> Digest {
+    let source = &spec.model.source;
+    let text = serde_json::to_string(&(&source.volume, &source.mounted, &spec.workload_ref));
+    hash(&text.unwrap_or_default())
 }
 
 /// The identity of a source: another reference or pull secret is another source; how often it is looked at is not part of it.
@@ -99,6 +124,10 @@ pub fn source_hash(source: &OciSource) -> Digest {
         source.reference,
         source.pull_secret.as_deref().unwrap_or_default()
     );
+    hash(&text)
+}
+
+fn hash(text: &str) -> Digest {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
     Digest::from_bytes(bytes)

@@ -84,7 +84,7 @@ pub(super) fn facts(verification: Evidence<Verification>) -> Facts {
         namespace: "bank".to_owned(),
         governed: true,
         namespace_labels: [(GOVERNED_LABEL.to_owned(), "true".to_owned())].into(),
-        reference: "registry.example/models/digits:1".parse().unwrap(),
+        origin: crate::evidence::Origin::Registry("registry.example/models/digits:1".parse().unwrap()),
         digest: Some(SUBJECT),
         verification,
         observed: None,

@@ -31,8 +31,14 @@ impl Verifications {
     /// Those of this content.
     pub fn of(model: &ModelDeployment, world: &World, runs: &RunningModel, now: Timestamp) -> Self {
         let namespace = model.namespace().unwrap_or_default();
-        let elsewhere = foregone(world, &namespace, &runs.reference, Some(runs.digest), now)
-            .is_some_and(|refused| refused.reason() == Some(Reason::RepositoryNotAllowed));
+        let elsewhere = foregone(
+            world,
+            &namespace,
+            &runs.reference.clone().into(),
+            Some(runs.digest),
+            now,
+        )
+        .is_some_and(|refused| refused.reason() == Some(Reason::RepositoryNotAllowed));
         if elsewhere {
             return Self {
                 elsewhere,

@@ -1,6 +1,7 @@
 //! What runs a model: the objects that make it serve, built from the model and its pinned content, and recognised again.
 //! Pure: it builds and compares; whether something may run is for [`crate::policy`].
 
+mod adopted;
 mod objects;
 mod quantity;
 #[cfg(test)]
@@ -13,6 +14,9 @@ use k8s_openapi::api::{
     core::v1::{Service, ServiceAccount},
 };
 
+pub use adopted::{
+    AdoptedSource, Adoption, SOURCE_VOLUME, Terms, VERIFY_CONTAINER, additions, fit, terms, unfit,
+};
 pub use objects::{child_meta, pod, workload};
 pub use quantity::billionths;
 pub use shape::differences;
@@ -20,6 +24,10 @@ pub use template::{RunningModel, running_model};
 
 /// The init container that fetches the model. The name means nothing to anybody but this operator's own templates.
 pub const FETCH_CONTAINER: &str = "probity-fetch";
+/// The volume that the verified model lies in, which only the container that verifies or fetches it writes.
+pub const MODEL_VOLUME: &str = "probity-model";
+/// Where the server finds the model when the specification does not say.
+pub const DEFAULT_MOUNT_PATH: &str = "/mnt/models";
 /// The volume with the pull secret, mounted into the fetch container only.
 pub const CREDENTIALS_VOLUME: &str = "probity-credentials";
 

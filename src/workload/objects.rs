@@ -26,17 +26,17 @@ use crate::api::{
     v1alpha1::{ModelDeployment, Protocol, Server},
 };
 
-use super::{CREDENTIALS_VOLUME, FETCH_CONTAINER, PodSettings, RunningModel, Workload};
+use super::{
+    CREDENTIALS_VOLUME, DEFAULT_MOUNT_PATH, FETCH_CONTAINER, MODEL_VOLUME, PodSettings, RunningModel,
+    Workload,
+};
 
-/// Where the server finds the model when the specification does not say.
-const DEFAULT_MOUNT_PATH: &str = "/mnt/models";
-const MODEL_VOLUME: &str = "probity-model";
 const SCRATCH_VOLUME: &str = "probity-tmp";
 const FETCH_DIR: &str = "/model";
 const CREDENTIALS_DIR: &str = "/credentials";
 const PORT_NAME: &str = "http";
 /// The user of the pods: nobody's, so that an image that would run as root does not.
-const USER: i64 = 65532;
+pub(super) const USER: i64 = 65532;
 /// How long a server that is about to go still serves. The nodes learn of its going and take it out of the Service at
 /// the same time as it is told: without this, requests that are on their way meet nobody.
 const DRAIN_SECONDS: i64 = 5;
@@ -46,6 +46,7 @@ const VOLUME_SLACK: u64 = 16 << 20;
 /// The objects for this model, running this content.
 pub fn workload(
     model: &ModelDeployment,
+    server: &Server,
     runs: &RunningModel,
     settings: &PodSettings,
     replicas: Option<i32>,
@@ -65,7 +66,7 @@ pub fn workload(
                 selector: Some(selector.clone()),
                 ports: Some(vec![ServicePort {
                     name: Some(PORT_NAME.into()),
-                    port: model.spec.server.port.into(),
+                    port: server.port.into(),
                     protocol: Some("TCP".into()),
                     target_port: Some(port),
                     ..ServicePort::default()
@@ -96,7 +97,7 @@ pub fn workload(
                         labels: meta.labels,
                         ..ObjectMeta::default()
                     }),
-                    spec: Some(pod(model, runs, settings)),
+                    spec: Some(pod(model, server, runs, settings)),
                 },
                 ..DeploymentSpec::default()
             }),
@@ -106,7 +107,7 @@ pub fn workload(
 }
 
 /// The pod of this model, serving this content in this way.
-pub fn pod(model: &ModelDeployment, runs: &RunningModel, settings: &PodSettings) -> PodSpec {
+pub fn pod(model: &ModelDeployment, server: &Server, runs: &RunningModel, settings: &PodSettings) -> PodSpec {
     let secret = runs.pull_secret.as_ref();
     PodSpec {
         service_account_name: Some(model.name_any()),
@@ -126,10 +127,10 @@ pub fn pod(model: &ModelDeployment, runs: &RunningModel, settings: &PodSettings)
             ..PodSecurityContext::default()
         }),
         init_containers: Some(vec![fetch(runs, settings)]),
-        containers: vec![server(&model.spec.server, model.spec.model.mount_path.as_deref())],
+        containers: vec![serving(server, model.spec.model.mount_path.as_deref())],
         volumes: Some(
             [
-                Some(scratch(MODEL_VOLUME, runs.size.saturating_add(VOLUME_SLACK))),
+                Some(model_volume(runs.size)),
                 Some(scratch(SCRATCH_VOLUME, 1 << 30)),
                 secret.map(|name| credentials(name)),
             ]
@@ -142,7 +143,7 @@ pub fn pod(model: &ModelDeployment, runs: &RunningModel, settings: &PodSettings)
 }
 
 /// The container that fetches the pinned content. All it may trust is in its arguments.
-fn fetch(runs: &RunningModel, settings: &PodSettings) -> Container {
+pub(super) fn fetch(runs: &RunningModel, settings: &PodSettings) -> Container {
     let mut args = vec![
         "fetch".to_owned(),
         "--reference".into(),
@@ -166,17 +167,22 @@ fn fetch(runs: &RunningModel, settings: &PodSettings) -> Container {
         image: Some(settings.fetch_image.clone()),
         args: Some(args),
         volume_mounts: Some(mounts),
-        resources: Some(ResourceRequirements {
-            requests: Some(quantities(&[("cpu", "50m"), ("memory", "32Mi")])),
-            limits: Some(quantities(&[("memory", "128Mi")])),
-            ..ResourceRequirements::default()
-        }),
+        resources: Some(fetch_resources()),
         security_context: Some(restricted()),
         ..Container::default()
     }
 }
 
-fn server(server: &Server, mount_path: Option<&str>) -> Container {
+/// What the container that fetches or verifies gets.
+pub(super) fn fetch_resources() -> ResourceRequirements {
+    ResourceRequirements {
+        requests: Some(quantities(&[("cpu", "50m"), ("memory", "32Mi")])),
+        limits: Some(quantities(&[("memory", "128Mi")])),
+        ..ResourceRequirements::default()
+    }
+}
+
+fn serving(server: &Server, mount_path: Option<&str>) -> Container {
     let mut env: BTreeMap<_, _> = server.env.clone().unwrap_or_default();
     // The root is read-only; what needs a home finds one that can be written.
     env.entry("HOME".into()).or_insert_with(|| "/tmp".into());
@@ -250,7 +256,7 @@ fn readiness(protocol: Protocol) -> Probe {
 }
 
 /// What Pod Security's `restricted` asks for, and a read-only root.
-fn restricted() -> SecurityContext {
+pub(super) fn restricted() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
         read_only_root_filesystem: Some(true),
@@ -272,6 +278,11 @@ fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
     }
 }
 
+/// The volume for a model of this many bytes.
+pub(super) fn model_volume(bytes: u64) -> Volume {
+    scratch(MODEL_VOLUME, bytes.saturating_add(VOLUME_SLACK))
+}
+
 fn scratch(name: &str, bytes: u64) -> Volume {
     Volume {
         name: name.into(),
@@ -283,7 +294,7 @@ fn scratch(name: &str, bytes: u64) -> Volume {
     }
 }
 
-fn credentials(secret: &str) -> Volume {
+pub(super) fn credentials(secret: &str) -> Volume {
     Volume {
         name: CREDENTIALS_VOLUME.into(),
         secret: Some(SecretVolumeSource {

@@ -61,7 +61,11 @@ pub fn pod() -> PodSpec {
         pull_secret: Some("regcred".into()),
         ..running(digest)
     };
-    build(&model(digest), &runs, &settings())
+    built(&model(digest), &runs)
+}
+
+fn built(model: &ModelDeployment, runs: &RunningModel) -> PodSpec {
+    build(model, model.spec.server.as_ref().unwrap(), runs, &settings())
 }
 
 /// The pod as the `ReplicaSet` controller asks for it, with what the API server fills in.
@@ -75,7 +79,7 @@ pub fn created(model: &ModelDeployment, runs: &RunningModel) -> Pod {
     .unwrap();
     Pod {
         metadata,
-        spec: Some(as_stored(&build(model, runs, &settings()))),
+        spec: Some(as_stored(&built(model, runs))),
         status: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Is this pod the planned one? Every planned field must be there as planned, and nothing else but what an API server fills in.
 //! Pure; what is not in the table below is a difference, so a field that Kubernetes gains tomorrow is refused and not missed.
 
-use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use serde_json::{Map, Value, json};
 
 use super::quantity::billionths;
@@ -20,6 +20,51 @@ pub fn differences(planned: &PodSpec, pod: &Value) -> Vec<String> {
     compare("spec", "spec", &planned, pod, &mut found);
     found.truncate(MAX_DIFFERENCES);
     found
+}
+
+/// How a container differs from the planned one, as it is typed here.
+pub(super) fn container_differences(planned: &Container, there: &Container) -> Vec<String> {
+    let (planned, there) = (value(planned), value(there));
+    let at = format!("spec.initContainers[{}]", name(&planned).unwrap_or_default());
+    let mut found = Vec::new();
+    compare(&at, "spec.initContainers[]", &planned, &there, &mut found);
+    found
+}
+
+/// Whether a volume is the planned one, as it is typed here.
+pub(super) fn same_volume(planned: &Volume, there: &Volume) -> bool {
+    let mut found = Vec::new();
+    compare("", "spec.volumes[]", &value(planned), &value(there), &mut found);
+    found.is_empty()
+}
+
+/// What is in the init container, as it was sent, beyond what it is typed as.
+pub(super) fn strange_container(typed: &Container, pod: &Value) -> Vec<String> {
+    strange("initContainers", &value(typed), pod)
+}
+
+/// What is in the volume, as it was sent, beyond what it is typed as.
+pub(super) fn strange_volume(typed: &Volume, pod: &Value) -> Vec<String> {
+    strange("volumes", &value(typed), pod)
+}
+
+fn strange(list: &str, typed: &Value, pod: &Value) -> Vec<String> {
+    let items = pod.get(list).and_then(Value::as_array);
+    let sent = items
+        .into_iter()
+        .flatten()
+        .filter(|item| name(item) == name(typed));
+    let at = format!("spec.{list}[{}]", name(typed).unwrap_or_default());
+    let mut found = Vec::new();
+    for sent in sent {
+        compare(&at, &format!("spec.{list}[]"), typed, sent, &mut found);
+    }
+    found
+}
+
+fn value(of: &impl serde::Serialize) -> Value {
+    // What cannot be written down is like nothing.
+    serde_json::to_value(of).unwrap_or_default()
 }
 
 /// What may be there without having been planned.

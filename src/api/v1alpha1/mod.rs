@@ -17,6 +17,7 @@ pub use deployment_policy::{
 };
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,
-    OciSource, Protocol, ResolvedSource, Server, ServingModel, ServingSigner, ServingTemplate, UpdateMode,
+    MountedSource, OciSource, Protocol, ResolvedSource, Server, ServingModel, ServingSigner, ServingTemplate,
+    UnprovenPod, UpdateMode, VolumeSource, WorkloadRef, WorkloadStatus,
 };
 pub use trust_root::{PublicKey, TrustRoot, TrustRootSpec, TrustRootStatus};

@@ -1,5 +1,5 @@
 //! `ModelDeployment`: this model, served this way; its status tells the truth about it.
-//! An OCI source and a server that Probity runs, for now.
+//! Either Probity runs the server, or it governs a workload that somebody else runs.
 
 use std::collections::BTreeMap;
 
@@ -36,14 +36,38 @@ use crate::evidence::{Digest, Finding, Reason as ReasonCode, SignerIdentity};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Digest", type_ = "string", json_path = ".status.serving.digest", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
-    validation = rules::model_name()
+    validation = rules::model_name(),
+    validation = rules::source_fits_runner()
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::server_or_workload(), validation = rules::runner_stays())]
 pub struct ModelDeploymentSpec {
     /// Which model, and where it is mounted.
     pub model: Model,
-    /// The server that Probity runs with it.
-    pub server: Server,
+    /// The server that Probity runs with it. Exactly one of `server` and `workloadRef` is set, and stays the one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<Server>,
+    /// A workload that exists already and serves the model: Probity changes nothing about it, and sees to it that its pods
+    /// find the verified model at `model.mountPath`, read-only, and nothing else there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_ref: Option<WorkloadRef>,
+}
+
+/// A workload in the model's namespace that somebody else made.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::workload_is_known())]
+pub struct WorkloadRef {
+    /// `apps/v1`, `batch/v1` or `serving.kserve.io/v1beta1`.
+    #[schemars(length(min = 1, max = 128))]
+    pub api_version: String,
+    /// `Deployment`, `StatefulSet` or `DaemonSet` of `apps/v1`, `Job` of `batch/v1`, or `InferenceService` of KServe.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub name: String,
 }
 
 /// Which model, and where it is mounted.
@@ -62,11 +86,47 @@ pub struct Model {
 /// Where a model comes from: exactly one of the fields.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::exactly_one_source())]
+#[x_kube(validation = rules::exactly_one_model_source())]
 pub struct ModelSource {
     /// An artifact in an OCI registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oci: Option<OciSource>,
+    /// A folder on a volume of the namespace. Each pod verifies it against its `model.sig` while it copies it into a volume
+    /// of its own, before anything reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeSource>,
+    /// What the workload of `workloadRef` brings to `model.mountPath` by itself: a download by one of its init containers,
+    /// such as KServe's `storage-initializer`, or an image volume. Each pod verifies it as it does a `volume`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mounted: Option<MountedSource>,
+}
+
+/// A folder on a volume of the namespace.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeSource {
+    /// The `PersistentVolumeClaim`.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub claim_name: String,
+    /// The folder with the model and its `model.sig`, relative to the volume's root. Left out: the root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = rules::relative_path())]
+    pub path: Option<String>,
+    /// The digest that the content must have: what `probity verify` calls the model's digest. Left out: the first that a pod
+    /// of the workload reports is pinned in the status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// What a workload brings by itself.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct MountedSource {
+    /// The digest that the content must have. Left out: the first that a pod of the workload reports is pinned in the status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 
 /// An artifact in an OCI registry.
@@ -172,6 +232,9 @@ pub struct ModelDeploymentStatus {
     /// What the source was resolved to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved: Option<ResolvedSource>,
+    /// The workload of `workloadRef`, as far as its pods are proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadStatus>,
     /// What serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serving: Option<ServingModel>,
@@ -195,6 +258,35 @@ pub struct ModelDeploymentStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub findings: Option<Vec<Finding>>,
+}
+
+/// How far the pods of a workload are shown to run the verified model.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadStatus {
+    /// Pods of the workload that are not ending.
+    pub pods: i32,
+    /// Those of them that verified the model and serve nothing else.
+    pub proven: i32,
+    /// The first few of the others, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub unproven: Option<Vec<UnprovenPod>>,
+}
+
+/// A pod that is not shown to run the verified model.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct UnprovenPod {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Why, as a stable code.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// One sentence: what is wrong and what to do.
+    #[schemars(length(max = 1024))]
+    pub message: String,
 }
 
 /// What a source was resolved to. Written by the operator only: it is what pins a tag.

@@ -40,9 +40,55 @@ pub fn reference_has_version() -> Rule {
         .message("needs a tag or a digest: write host/repository:tag or host/repository@sha256:…")
 }
 
-/// One source is set. `has` of a single member today; each further member makes it a count.
+/// One source of an `ArtifactVerification` is set. `has` of a single member today; each further member makes it a count.
 pub fn exactly_one_source() -> Rule {
     Rule::new("has(self.oci)").message("needs exactly one source: set oci")
+}
+
+/// One source of a model is set.
+pub fn exactly_one_model_source() -> Rule {
+    Rule::new("[has(self.oci), has(self.volume), has(self.mounted)].filter(set, set).size() == 1")
+        .message("needs exactly one source: set one of oci, volume and mounted")
+}
+
+/// Either Probity runs the server, or somebody else does.
+pub fn server_or_workload() -> Rule {
+    Rule::new("has(self.server) != has(self.workloadRef)").message(
+        "needs exactly one of server (Probity runs it) and workloadRef (it exists already): set one of them",
+    )
+}
+
+/// Who runs the server does not change: what the one made would be left to nobody.
+pub fn runner_stays() -> Rule {
+    Rule::new("has(self.server) == has(oldSelf.server)").message(
+        "server and workloadRef cannot take each other's place: delete the ModelDeployment and create another",
+    )
+}
+
+/// Only a workload that somebody else runs has something mounted by itself.
+pub fn source_fits_runner() -> Rule {
+    Rule::new("!has(self.spec.server) || has(self.spec.model.source.oci)")
+        .message("needs workloadRef: with server, the model comes from a registry (oci)")
+        .field_path(".spec.model.source")
+}
+
+/// The kinds whose pods can be governed.
+pub fn workload_is_known() -> Rule {
+    Rule::new(concat!(
+        "(self.apiVersion == 'apps/v1' && self.kind in ['Deployment', 'StatefulSet', 'DaemonSet'])",
+        " || (self.apiVersion == 'batch/v1' && self.kind == 'Job')",
+        " || (self.apiVersion == 'serving.kserve.io/v1beta1' && self.kind == 'InferenceService')",
+    ))
+    .message(
+        "must be a Deployment, StatefulSet or DaemonSet of apps/v1, a Job of batch/v1, or an InferenceService of serving.kserve.io/v1beta1",
+    )
+}
+
+/// A path within a volume has one spelling and does not climb.
+pub fn relative_path() -> Rule {
+    Rule::new(r"self.matches(r'^[A-Za-z0-9_][-A-Za-z0-9._]*(/[A-Za-z0-9_][-A-Za-z0-9._]*)*$')").message(
+        "must be a relative path of plain names, such as digits/1.2.0: no slash at either end, no . or ..",
+    )
 }
 
 /// Only a tag can be followed: with a digest in the reference nothing would ever change.
@@ -179,8 +225,8 @@ pub fn threshold_within_signers() -> Rule {
 
 /// A glob that can match `host/repository`.
 pub fn repository_globs() -> Rule {
-    Rule::new(r"self.all(glob, glob.matches(r'^[^/@\s]+(/[^/:@\s]+)+$') || glob == '**')").message(
-        "must be host/repository globs such as registry.example/models/*, without scheme, tag and digest",
+    Rule::new(r"self.all(glob, glob.matches(r'^[^/@\s]+(/[^/:@\s]+)+$') || glob in ['**', 'mounted'])").message(
+        "must be host/repository globs such as registry.example/models/*, without scheme, tag and digest, or volume:CLAIM/PATH, or mounted",
     )
 }
 

@@ -150,11 +150,11 @@ spec:
             panic!()
         };
         assert_eq!(model.metadata.namespace.as_deref(), Some("bank"));
-        assert_eq!(model.spec.server.port, 80);
+        assert_eq!(model.spec.server.unwrap().port, 80);
     }
 
     #[test_case("source:", "sorce:" => "spec.model.source: is required | spec.model.sorce: unknown field; did you mean source?"; "a slip")]
-    #[test_case("oci:", "volume:" => "spec.model.source.volume: unknown field"; "a source there is not")]
+    #[test_case("oci:", "bucket:" => "spec.model.source.bucket: unknown field"; "a source there is not")]
     #[test_case("port: 80", "port: '80'" => "spec.server.port: must be a whole number, not the string \"80\": write it without quotes"; "a string for a number")]
     #[test_case("port: 80", "port: 80\n    imge: x" => "spec.server.imge: unknown field; did you mean image?"; "one letter short")]
     #[test_case("name: digits", "name: digits, lables: {}" => "metadata.lables: unknown field; did you mean labels?"; "in the metadata")]

@@ -32,7 +32,7 @@ pub(super) struct Judged {
     pub origin: String,
     /// Where its content is from.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference: Option<Reference>,
+    pub reference: Option<String>,
     /// Its content, when it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
@@ -70,7 +70,7 @@ impl Judged {
 
     fn decided(subject: &Subject, facts: &Facts, decision: Decision) -> Self {
         Self {
-            reference: Some(facts.reference.clone()),
+            reference: Some(facts.origin.to_string()),
             digest: facts.digest,
             verdict: decision.verdict,
             reason: decision.reason(),
@@ -92,14 +92,14 @@ pub(super) async fn judge(input: &Input, client: Option<&Client>, now: Timestamp
 }
 
 async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, now: Timestamp) -> Judged {
-    let reference = match accept_name(&subject.name).and_then(|()| accept(&subject.model.spec)) {
-        Ok(reference) => reference,
+    let origin = match accept_name(&subject.name).and_then(|()| accept(&subject.model.spec)) {
+        Ok(origin) => origin,
         Err(problem) => return Judged::refused(subject, &problem),
     };
-    let (world, namespace, digest) = (&input.world, &subject.namespace, reference.digest());
-    let refused = foregone(world, namespace, &reference, digest, now);
+    let (world, namespace, digest) = (&input.world, &subject.namespace, origin.digest());
+    let refused = foregone(world, namespace, &origin, digest, now);
     let unasked = Evidence::Wait("not verified yet".to_owned());
-    let mut facts = Facts::about(world, namespace, reference, digest, unasked);
+    let mut facts = Facts::about(world, namespace, origin, digest, unasked);
     if let Some(decision) = refused {
         return Judged::decided(subject, &facts, decision);
     }
@@ -116,8 +116,8 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
 
 /// Asks the registry which content the reference names.
 async fn resolve(client: &Client, facts: &mut Facts) {
-    if facts.digest.is_none() {
-        match client.resolve(&facts.reference).await {
+    if let Some(reference) = facts.origin.reference().filter(|_| facts.digest.is_none()) {
+        match client.resolve(reference).await {
             Ok(digest) => facts.digest = Some(digest),
             Err(error) => facts.verification = Evidence::Unknown(error.failure),
         }
@@ -131,8 +131,15 @@ async fn verification(
     facts: &Facts,
     keys: &[TrustedKey],
 ) -> Evidence<Verification> {
+    let Some(reference) = facts.origin.reference() else {
+        let message = format!(
+            "each pod verifies {} by itself before it serves; `probity verify DIR` does the same with a folder",
+            facts.origin
+        );
+        return Evidence::Wait(message);
+    };
     let Some(client) = client else {
-        return recorded(&input.verifications, facts, keys);
+        return recorded(&input.verifications, facts, reference, keys);
     };
     let Some(digest) = facts.digest else {
         // Why it is not known was said when it was looked for.
@@ -140,7 +147,7 @@ async fn verification(
     };
     match KeyRing::from_pems(keys.iter().map(|key| (&key.name, &key.public_key))) {
         Err(failure) => Evidence::Unknown(failure),
-        Ok(ring) => match verify_oci(client, &facts.reference.pinned(digest), &ring).await {
+        Ok(ring) => match verify_oci(client, &reference.pinned(digest), &ring).await {
             Ok(report) => Verification::reported(digest, &report),
             Err(error) => Evidence::Unknown(error.failure),
         },
@@ -151,9 +158,9 @@ async fn verification(
 fn recorded(
     verifications: &[ArtifactVerification],
     facts: &Facts,
+    reference: &Reference,
     keys: &[TrustedKey],
 ) -> Evidence<Verification> {
-    let reference = &facts.reference;
     let Some(digest) = facts.digest else {
         return offline(format!(
             "what {reference} names can be told by its registry only: run it without --offline, or write the digest"

@@ -119,7 +119,7 @@ pub fn plan(
     let verdict = requested
         .as_ref()
         .map_or(Verdict::Wait, |judged: &Judgement| judged.decision.verdict);
-    let replicas = model.spec.server.replicas;
+    let replicas = model.spec.server.as_ref().and_then(|server| server.replicas);
     let (runs, replicas) = match verdict {
         Verdict::Pass => {
             let size = requested.as_ref().map_or(0, |judged| size(judged, &rollout));
@@ -149,11 +149,12 @@ pub fn plan(
             .any(|judged| judged.decision.admits())
     };
     let (workload, template) = runs
-        .map(|runs| {
+        .and_then(|runs| {
             let frozen = as_it_serves(model, runs.digest).filter(|_| !admitted(&runs));
             let model = frozen.as_ref().unwrap_or(model);
-            let template = template(model, &runs);
-            (workload(model, &runs, settings, replicas), template)
+            let server = model.spec.server.as_ref()?;
+            let template = template(model, server, &runs);
+            Some((workload(model, server, &runs, settings, replicas), template))
         })
         .unzip();
     let mut wanted: Vec<ArtifactVerification> = Vec::new();
@@ -195,7 +196,9 @@ pub fn plan(
 /// Why a reference is not looked up: policy refuses it whatever it names.
 fn unlooked(request: &Request, world: &World, namespace: &str, now: Timestamp) -> Option<Decision> {
     match request {
-        Request::Unresolved { reference, .. } => foregone(world, namespace, reference, None, now),
+        Request::Unresolved { reference, .. } => {
+            foregone(world, namespace, &reference.clone().into(), None, now)
+        }
         Request::Refused(_) | Request::Known { .. } => None,
     }
 }
@@ -285,11 +288,11 @@ fn standing(
     Some(known.cloned().unwrap_or(good))
 }
 
-fn template(model: &ModelDeployment, runs: &RunningModel) -> ServingTemplate {
+fn template(model: &ModelDeployment, server: &Server, runs: &RunningModel) -> ServingTemplate {
     ServingTemplate {
         server: Server {
             replicas: None,
-            ..model.spec.server.clone()
+            ..server.clone()
         },
         mount_path: model.spec.model.mount_path.clone(),
         pull_secret: runs.pull_secret.clone(),
@@ -306,8 +309,8 @@ fn size(judged: &Judgement, rollout: &Rollout) -> u64 {
     match (&judged.evidence, running) {
         (_, Some(running)) if !judged.required && running.size == UNMEASURED => UNMEASURED,
         (Evidence::Known(found), _) => found.size,
-        (Evidence::Wait(_) | Evidence::Unknown(_), Some(running)) => running.size,
-        (Evidence::Wait(_) | Evidence::Unknown(_), None) => UNMEASURED,
+        (_, Some(running)) => running.size,
+        (_, None) => UNMEASURED,
     }
 }
 

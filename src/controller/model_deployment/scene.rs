@@ -276,6 +276,7 @@ impl Scene {
             pod: &pod,
             spec: &serde_json::to_value(&pod.spec).unwrap(),
             old: None,
+            owners: &[],
         };
         let recorded = Recorded {
             model: Some(&self.model),

@@ -80,6 +80,7 @@ pub fn status(
     ModelDeploymentStatus {
         observed_generation: generation,
         resolved: None,
+        workload: None,
         candidate: candidate(model, plan, serving.as_ref(), &summary),
         serving,
         replicas: Some(outcome.rollout.replicas),
@@ -419,6 +420,12 @@ fn artifact_verified(plan: &Plan, summary: &Summary) -> Wanted {
     };
     match &judged.evidence {
         Evidence::Wait(message) => Wanted::new(KIND, State::Unknown, "Verifying", message),
+        Evidence::Owed => Wanted::new(
+            KIND,
+            State::Unknown,
+            "Verifying",
+            "its pods verify it before they serve",
+        ),
         Evidence::Unknown(failure) => {
             Wanted::new(KIND, State::Unknown, failure.reason.as_str(), &failure.message)
         }

@@ -23,7 +23,7 @@ use crate::{
     },
     artifact::oci::RegistryError,
     cluster::patch_status,
-    evidence::{Digest, Reference},
+    evidence::{Digest, Origin, Reference},
     policy::{accept, foregone, source_hash},
 };
 
@@ -51,7 +51,8 @@ async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result
         model.namespace().unwrap_or_default(),
     );
     // What is not accepted, or names its digest itself, needs no registry.
-    let (Ok(reference), Some(source)) = (accept(&model.spec), &model.spec.model.source.oci) else {
+    let (Ok(Origin::Registry(reference)), Some(source)) = (accept(&model.spec), &model.spec.model.source.oci)
+    else {
         return Ok(Action::await_change());
     };
     if reference.digest().is_some() {
@@ -61,7 +62,7 @@ async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result
     if foregone(
         &context.world.current(),
         &namespace,
-        &reference,
+        &reference.clone().into(),
         None,
         context.now(),
     )

@@ -9,8 +9,8 @@ use crate::{
     policy::{Facts, Problem, Rules},
 };
 
-/// Globs over `host/repository`: `*` stays within a path segment, `**` is any number of whole segments, and nothing else
-/// is special.
+/// Globs over the names of [`Origin`](crate::evidence::Origin)s, as `host/repository`: `*` stays within a path segment, `**`
+/// is any number of whole segments, and nothing else is special.
 #[derive(Debug, Clone)]
 pub struct Repositories {
     globs: Vec<String>,
@@ -73,8 +73,11 @@ fn check(glob: &str) -> Result<(), &'static str> {
     if glob.contains("://") {
         return Err("has a scheme: write host/repository without it");
     }
+    if let Some(folder) = glob.strip_prefix("volume:") {
+        return check_volume(folder);
+    }
     let Some((_, path)) = glob.split_once('/') else {
-        return if glob == "**" {
+        return if glob == "**" || glob == "mounted" {
             Ok(())
         } else {
             Err("names no repository: write host/repository, or host/** for all of them")
@@ -100,6 +103,25 @@ fn check(glob: &str) -> Result<(), &'static str> {
     }
 }
 
+/// A folder on a volume: its parts may be written as file names are.
+fn check_volume(folder: &str) -> Result<(), &'static str> {
+    let parts: Vec<&str> = folder.split('/').collect();
+    if parts.len() < 2 || parts.iter().any(|part| part.is_empty()) {
+        return Err(
+            "names no folder: write volume:CLAIM/PATH, volume:CLAIM/. for a volume's root, or volume:CLAIM/** for all of it",
+        );
+    }
+    if parts.iter().any(|part| part.contains("**") && *part != "**") {
+        return Err("has ** beside other characters: ** stands for whole parts between slashes");
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-*".contains(&b);
+    if parts.iter().all(|part| part.bytes().all(plain)) {
+        Ok(())
+    } else {
+        Err("has a character that no folder here has: only * and ** are special")
+    }
+}
+
 /// Passes when the reference's `host/repository` matches one of the globs. Absent when the policy does not restrict it.
 pub fn allowed(facts: &Facts, rules: &Rules) -> Option<Finding> {
     let repositories = rules.repositories.as_ref()?;
@@ -107,7 +129,7 @@ pub fn allowed(facts: &Facts, rules: &Rules) -> Option<Finding> {
         rule: RuleId::ModelRepositories,
         rules,
     };
-    let name = facts.reference.name();
+    let name = facts.origin.name();
     Some(if repositories.allow(&name) {
         says.pass(format!("{name} is an allowed repository"))
     } else {

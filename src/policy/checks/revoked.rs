@@ -19,7 +19,7 @@ pub fn not_revoked(facts: &Facts, rules: &Rules) -> Option<Finding> {
         rule: RuleId::ModelRevoked,
         rules,
     };
-    let digests: Vec<Digest> = [facts.digest, facts.reference.digest(), verified(facts)]
+    let digests: Vec<Digest> = [facts.digest, facts.origin.digest(), verified(facts)]
         .into_iter()
         .flatten()
         .collect();
@@ -34,6 +34,9 @@ pub fn not_revoked(facts: &Facts, rules: &Rules) -> Option<Finding> {
                 digest.short()
             ),
         ),
+        None if facts.verification == Evidence::Owed => {
+            says.pass("the pod itself refuses what is revoked".to_owned())
+        }
         None if digests.is_empty() => {
             says.wait("it is not known yet which content the reference names".to_owned())
         }
@@ -44,7 +47,7 @@ pub fn not_revoked(facts: &Facts, rules: &Rules) -> Option<Finding> {
 fn verified(facts: &Facts) -> Option<Digest> {
     match &facts.verification {
         Evidence::Known(verification) => Some(verification.digest),
-        Evidence::Wait(_) | Evidence::Unknown(_) => None,
+        Evidence::Wait(_) | Evidence::Unknown(_) | Evidence::Owed => None,
     }
 }
 
@@ -95,7 +98,7 @@ mod tests {
         let waiting = facts(Evidence::Wait("resolving".into()));
         let facts = Facts {
             digest: None,
-            reference: waiting.reference.pinned(SUBJECT),
+            origin: waiting.origin.reference().unwrap().pinned(SUBJECT).into(),
             ..waiting
         };
         assert_eq!(

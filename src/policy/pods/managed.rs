@@ -32,9 +32,9 @@ pub(super) struct Content<'a> {
 }
 
 /// Content, and what policy says of it.
-struct Candidate<'a> {
-    content: Content<'a>,
-    decision: Decision,
+pub(super) struct Candidate<'a> {
+    pub content: Content<'a>,
+    pub decision: Decision,
 }
 
 /// Judges a pod that names the model `name`.
@@ -124,7 +124,10 @@ fn forged(request: &PodRequest<'_>) -> Option<String> {
 }
 
 fn compare(content: &Content<'_>, spec: &Value, settings: &PodSettings) -> Vec<String> {
-    differences(&pod(&content.model, &content.runs, settings), spec)
+    match &content.model.spec.server {
+        Some(server) => differences(&pod(&content.model, server, &content.runs, settings), spec),
+        None => vec!["spec: is the pod of a server, and the model has none".to_owned()],
+    }
 }
 
 /// What the model serves, as it was when it began to, and what it asks for: the specification may have changed since.
@@ -142,7 +145,7 @@ pub(super) fn contents(model: &ModelDeployment) -> impl Iterator<Item = Content<
     serving.into_iter().chain(iter::once_with(asked).flatten())
 }
 
-fn candidate<'a>(
+pub(super) fn candidate<'a>(
     mut content: Content<'a>,
     claimed: u64,
     recorded: Recorded<'_>,

@@ -83,7 +83,7 @@ impl Door {
             signed_by: "release".into(),
             verification: String::new(),
             template: Some(ServingTemplate {
-                server: self.model.spec.server.clone(),
+                server: self.model.spec.server.clone().unwrap(),
                 mount_path: None,
                 pull_secret: None,
             }),
@@ -113,6 +113,7 @@ impl Door {
             pod,
             spec: &serde_json::to_value(&pod.spec).unwrap(),
             old: None,
+            owners: &[],
         };
         let recorded = Recorded {
             model: Some(&self.model).filter(|model| request.model() == Some(&model.name_any())),
@@ -279,7 +280,7 @@ fn what_serves_is_replaced_as_it_serves_while_its_specification_changed() {
     let mut door = Door::new();
     door.serves();
     let (old, runs) = (door.planned(&running(GOOD)), running(GOOD));
-    door.model.spec.server.args = Some(vec!["--broken".into()]);
+    door.model.spec.server.as_mut().unwrap().args = Some(vec!["--broken".into()]);
     assert!(
         door.ask(&old, REPLICASET_CONTROLLER).admits(),
         "the pods that serve"
@@ -321,7 +322,7 @@ fn grace_is_for_exactly_what_served() {
         GOOD,
         json!({"verdict": "Refused", "reason": "SignerMismatch", "message": "by none of the trusted keys"}),
     );
-    door.model.spec.server.args = Some(vec!["--other".into()]);
+    door.model.spec.server.as_mut().unwrap().args = Some(vec!["--other".into()]);
     assert!(
         !door.ask_planned(GOOD).admits(),
         "the same content, served in another way"

@@ -1,0 +1,252 @@
+//! May this pod of a workload that somebody else runs run? It must be made by the workload's own controller, bring exactly the
+//! planned verifier, and let nobody read the model but as the verifier left it. What the verifier will find is owed; a pod
+//! without it never starts its server.
+
+use kube::ResourceExt as _;
+
+use jiff::Timestamp;
+
+use super::{PodRequest, Recorded, bounded, is_ours, managed, pass, refused};
+use crate::{
+    api::{
+        MODEL_LABEL,
+        v1alpha1::{ModelDeployment, TrustedKey, WorkloadRef},
+    },
+    evidence::{Digest, Effect, Origin, Reason, RuleId},
+    policy::{Decision, Evidence, Facts, World, accept, evaluate, pinned, required_keys, selecting},
+    workload::{AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, PodSettings, Terms, unfit},
+};
+
+/// Whose account makes the pods of these kinds. No tenant can be one of these users.
+const MAKERS: [(&str, &str, &str); 4] = [
+    ("apps/v1", "ReplicaSet", managed::MAKER),
+    (
+        "apps/v1",
+        "StatefulSet",
+        "system:serviceaccount:kube-system:statefulset-controller",
+    ),
+    (
+        "apps/v1",
+        "DaemonSet",
+        "system:serviceaccount:kube-system:daemon-set-controller",
+    ),
+    (
+        "batch/v1",
+        "Job",
+        "system:serviceaccount:kube-system:job-controller",
+    ),
+];
+
+/// Whether this account makes pods for controllers of Kubernetes.
+pub(super) fn is_maker(account: &str) -> bool {
+    MAKERS.iter().any(|(_, _, maker)| *maker == account)
+}
+
+/// One way in which a pod may serve the model of an adopted workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Way {
+    /// What the pod has to bring; none: no policy that is enforced asks for anything, and the pod stays as it is.
+    pub adoption: Option<Adoption>,
+    /// What policy says of what is known of the content.
+    pub decision: Decision,
+}
+
+/// The ways in which pods of this model's workload may run, the best first; those that policy refuses as well.
+pub fn ways(
+    model: &ModelDeployment,
+    recorded: Recorded<'_>,
+    world: &World,
+    settings: &PodSettings,
+    now: Timestamp,
+) -> Vec<Way> {
+    let origin = match accept(&model.spec) {
+        Ok(origin) => origin,
+        Err(problem) => {
+            let decision = refused(RuleId::PodPlan, problem.reason, problem.to_string());
+            return vec![Way {
+                adoption: None,
+                decision,
+            }];
+        }
+    };
+    let mount_path = model.spec.model.mount_path.clone();
+    let mount_path = mount_path.unwrap_or_else(|| DEFAULT_MOUNT_PATH.to_owned());
+    let source = match origin {
+        Origin::Registry(_) => return fetched(model, &mount_path, recorded, world, now),
+        Origin::Volume { ref claim, ref path } => AdoptedSource::Claim {
+            claim: claim.clone(),
+            path: path.clone(),
+            terms: terms(model, world, settings),
+        },
+        Origin::Mounted => AdoptedSource::Mounted {
+            terms: terms(model, world, settings),
+        },
+    };
+    let namespace = model.namespace().unwrap_or_default();
+    let asked = !required_keys(world, &namespace).is_empty();
+    let evidence = if asked {
+        Evidence::Owed
+    } else {
+        Evidence::Wait(
+            "its pods are not verified while no policy that asks for signatures is enforced".to_owned(),
+        )
+    };
+    let facts = Facts::about(world, &namespace, origin, pinned(model), evidence);
+    vec![Way {
+        adoption: asked.then_some(Adoption { mount_path, source }),
+        decision: evaluate(&facts, world, now),
+    }]
+}
+
+/// Content of a registry: what is asked for, and what serves already.
+fn fetched(
+    model: &ModelDeployment,
+    mount_path: &str,
+    recorded: Recorded<'_>,
+    world: &World,
+    now: Timestamp,
+) -> Vec<Way> {
+    let ways = managed::contents(model).map(|content| {
+        let candidate = managed::candidate(content, 0, recorded, world, now);
+        let (runs, decision) = (candidate.content.runs, candidate.decision);
+        Way {
+            adoption: Some(Adoption {
+                mount_path: mount_path.to_owned(),
+                source: AdoptedSource::Registry(runs),
+            }),
+            decision,
+        }
+    });
+    let mut ways: Vec<Way> = ways.collect();
+    // What is asked for comes last among the contents, and is wanted first.
+    ways.reverse();
+    if ways.is_empty() {
+        let message = "what the model's reference names is not known yet: its status says why";
+        let decision = refused(RuleId::ModelSignature, Reason::NotReadYet, message);
+        ways.push(Way {
+            adoption: None,
+            decision,
+        });
+    }
+    ways
+}
+
+/// What a verifier of this model is told to trust.
+fn terms(model: &ModelDeployment, world: &World, settings: &PodSettings) -> Terms {
+    let namespace = model.namespace().unwrap_or_default();
+    let labels = world.namespaces.get(&namespace).cloned().unwrap_or_default();
+    let revoked = selecting(&world.rules, &namespace, &labels)
+        .filter(|rules| rules.effect_of(RuleId::ModelRevoked) == Effect::Enforce)
+        .flat_map(|rules| rules.revoked.keys().copied());
+    let mut refuse: Vec<Digest> = revoked.collect();
+    refuse.sort_unstable();
+    refuse.dedup();
+    Terms {
+        image: settings.fetch_image.clone(),
+        keys: required_keys(world, &namespace).iter().map(argument).collect(),
+        digest: pinned(model),
+        refuse,
+    }
+}
+
+/// The key as `probity copy --key` reads it: its name and its DER in base64, which is what PEM has between its lines.
+fn argument(key: &TrustedKey) -> String {
+    let body = key
+        .public_key
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with("-----"));
+    format!("{}={}", key.name, body.collect::<String>())
+}
+
+/// Whether the model governs one of these controllers.
+pub fn governs(model: &ModelDeployment, owners: &[WorkloadRef]) -> bool {
+    model
+        .spec
+        .workload_ref
+        .as_ref()
+        .is_some_and(|workload| owners.contains(workload))
+}
+
+/// Judges a pod of this model's workload.
+pub(super) fn judge(
+    model: &ModelDeployment,
+    request: &PodRequest<'_>,
+    recorded: Recorded<'_>,
+    world: &World,
+    settings: &PodSettings,
+    now: Timestamp,
+) -> Decision {
+    if let Some(forged) = forged(model, request) {
+        return refused(RuleId::PodManaged, Reason::ForgedOwner, forged);
+    }
+    let Some(spec) = &request.pod.spec else {
+        return refused(RuleId::PodPlan, Reason::PodNotAsPlanned, "spec: is missing");
+    };
+    let mut closest: Option<Decision> = None;
+    for way in ways(model, recorded, world, settings, now) {
+        let Some(adoption) = way.adoption.filter(|_| way.decision.admits()) else {
+            if way.decision.admits() {
+                return way.decision;
+            }
+            closest.get_or_insert(way.decision);
+            continue;
+        };
+        let mut found = unfit(spec, request.spec, &adoption, settings);
+        if request.model().is_none() {
+            found.push(format!(
+                "metadata.labels[{MODEL_LABEL}]: is missing, admission puts it there"
+            ));
+        }
+        if found.is_empty() {
+            let mut decision = way.decision;
+            decision
+                .findings
+                .push(pass(RuleId::PodPlan, "the pod brings the planned verifier"));
+            return decision;
+        }
+        let message = bounded(format!("the pod is not as planned: {}", found.join("; ")));
+        closest = Some(refused(RuleId::PodPlan, Reason::PodNotAsPlanned, message));
+    }
+    closest.unwrap_or_else(|| {
+        refused(
+            RuleId::PodPlan,
+            Reason::Internal,
+            "there is no way to run this pod",
+        )
+    })
+}
+
+/// Why the pod is not one of the model's workload. Labels and owner references are the author's to choose.
+fn forged(model: &ModelDeployment, request: &PodRequest<'_>) -> Option<String> {
+    let name = model.name_any();
+    let workload = model.spec.workload_ref.as_ref()?;
+    if let Some(other) = request.model().filter(|other| *other != name) {
+        return Some(format!(
+            "metadata.labels[{MODEL_LABEL}]: names {other}, and the pod is of {name}"
+        ));
+    }
+    let owner = request.owners.first();
+    let made = owner.is_some_and(|owner| {
+        MAKERS.iter().any(|(version, kind, maker)| {
+            owner.api_version == *version && owner.kind == *kind && request.requester == *maker
+        })
+    });
+    if !made {
+        return Some(format!(
+            "metadata.ownerReferences: {} made this pod, and pods of {} {} are made by its own controller",
+            request.requester, workload.kind, workload.name
+        ));
+    }
+    if !governs(model, request.owners) {
+        return Some(format!(
+            "metadata.ownerReferences: the pod does not go back to {} {}, which ModelDeployment {name} governs",
+            workload.kind, workload.name
+        ));
+    }
+    let labels = request.pod.labels().keys().filter(|key| *key != MODEL_LABEL);
+    let ours = labels
+        .chain(request.pod.annotations().keys())
+        .find(|key| is_ours(key))?;
+    Some(format!("metadata: {ours} belongs to the operator: take it away"))
+}

@@ -1,0 +1,193 @@
+//! The init container that verifies the model in the pod of an adopted workload, with its volumes: built, and read again.
+//! All it may trust is in its arguments.
+
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, PodSpec, SeccompProfile,
+    SecurityContext, Volume, VolumeMount,
+};
+use serde_json::Value;
+
+use super::{AdoptedSource, Adoption, mounts::Source};
+use crate::{
+    evidence::Digest,
+    workload::{CREDENTIALS_VOLUME, MODEL_VOLUME, PodSettings, objects, shape},
+};
+
+/// The init container's name. It means nothing to anybody but this operator's own admission.
+pub const VERIFY_CONTAINER: &str = "probity-verify";
+/// The volume of the claim that the model comes from, which the verifier alone mounts.
+pub const SOURCE_VOLUME: &str = "probity-source";
+const SOURCE_DIR: &str = "/source";
+const MODEL_DIR: &str = "/model";
+
+/// What a verifier in a pod is told to trust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The image it runs from, by digest.
+    pub image: String,
+    /// The keys whose signatures count, each as `probity copy --key` reads it.
+    pub keys: Vec<String>,
+    /// The content it must be, once that is known.
+    pub digest: Option<Digest>,
+    /// Content it must not be.
+    pub refuse: Vec<Digest>,
+}
+
+/// What is put into a pod.
+pub(super) struct Planned {
+    pub container: Container,
+    pub volumes: Vec<Volume>,
+}
+
+pub(super) fn planned(adoption: &Adoption, source: &Source, settings: &PodSettings) -> Planned {
+    let model = |size: Option<u64>| match size {
+        Some(size) => objects::model_volume(size),
+        None => Volume {
+            name: MODEL_VOLUME.into(),
+            empty_dir: Some(EmptyDirVolumeSource::default()),
+            ..Volume::default()
+        },
+    };
+    match &adoption.source {
+        AdoptedSource::Registry(runs) => {
+            let mut volumes = vec![model(Some(runs.size))];
+            volumes.extend(runs.pull_secret.as_deref().map(objects::credentials));
+            Planned {
+                container: alone(Container {
+                    name: VERIFY_CONTAINER.into(),
+                    ..objects::fetch(runs, settings)
+                }),
+                volumes,
+            }
+        }
+        AdoptedSource::Claim { claim, path, terms } => {
+            let own = Volume {
+                name: SOURCE_VOLUME.into(),
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: claim.clone(),
+                    read_only: Some(true),
+                }),
+                ..Volume::default()
+            };
+            Planned {
+                container: copy(terms, SOURCE_VOLUME, path.clone()),
+                volumes: vec![model(None), own],
+            }
+        }
+        AdoptedSource::Mounted { terms } => {
+            let (volume, part) = match source {
+                Source::Mount { volume, sub_path } => (volume.as_str(), sub_path.clone()),
+                Source::Elsewhere | Source::Own => (SOURCE_VOLUME, None),
+            };
+            Planned {
+                container: copy(terms, volume, part),
+                volumes: vec![model(None)],
+            }
+        }
+    }
+}
+
+fn copy(terms: &Terms, volume: &str, part: Option<String>) -> Container {
+    let mut args: Vec<String> = ["copy", "--from", SOURCE_DIR, "--dir", MODEL_DIR]
+        .map(ToOwned::to_owned)
+        .into();
+    let pairs = terms.keys.iter().map(|key| ("--key", key.clone()));
+    let pairs = pairs.chain(terms.digest.map(|digest| ("--digest", digest.to_string())));
+    let pairs = pairs.chain(terms.refuse.iter().map(|digest| ("--refuse", digest.to_string())));
+    args.extend(pairs.flat_map(|(flag, value)| [flag.to_owned(), value]));
+    alone(Container {
+        name: VERIFY_CONTAINER.into(),
+        image: Some(terms.image.clone()),
+        args: Some(args),
+        volume_mounts: Some(vec![
+            VolumeMount {
+                name: volume.to_owned(),
+                mount_path: SOURCE_DIR.into(),
+                sub_path: part,
+                read_only: Some(true),
+                ..VolumeMount::default()
+            },
+            VolumeMount {
+                name: MODEL_VOLUME.into(),
+                mount_path: MODEL_DIR.into(),
+                ..VolumeMount::default()
+            },
+        ]),
+        resources: Some(objects::fetch_resources()),
+        ..Container::default()
+    })
+}
+
+/// In a pod whose own security context is somebody else's choice, the container brings all of its own.
+fn alone(container: Container) -> Container {
+    Container {
+        security_context: Some(SecurityContext {
+            run_as_user: Some(objects::USER),
+            run_as_group: Some(objects::USER),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".into(),
+                localhost_profile: None,
+            }),
+            ..objects::restricted()
+        }),
+        ..container
+    }
+}
+
+/// The verifier of this pod.
+pub(super) fn of(pod: &PodSpec) -> Option<&Container> {
+    pod.init_containers
+        .iter()
+        .flatten()
+        .find(|one| one.name == VERIFY_CONTAINER)
+}
+
+/// Where it reads.
+pub(super) fn reads(verifier: &Container) -> Option<&VolumeMount> {
+    verifier
+        .volume_mounts
+        .iter()
+        .flatten()
+        .find(|mount| mount.mount_path == SOURCE_DIR)
+}
+
+/// What the verifier of this pod was told to trust; none when it has none that copies.
+///
+/// It reads what the pod says. Whether that is how a verifier is built is for [`super::unfit`], with these terms.
+pub fn terms(pod: &PodSpec) -> Option<Terms> {
+    let verifier = of(pod)?;
+    let args = verifier.args.as_ref()?;
+    if args.first().map(String::as_str) != Some("copy") {
+        return None;
+    }
+    let values = |flag: &str| -> Vec<String> {
+        let pairs = args.get(5..).unwrap_or_default().chunks_exact(2);
+        pairs
+            .filter(|pair| pair[0] == flag)
+            .map(|pair| pair[1].clone())
+            .collect()
+    };
+    let digests =
+        |flag: &str| -> Option<Vec<Digest>> { values(flag).iter().map(|value| value.parse().ok()).collect() };
+    Some(Terms {
+        image: verifier.image.clone()?,
+        keys: values("--key"),
+        digest: digests("--digest")?.first().copied(),
+        refuse: digests("--refuse")?,
+    })
+}
+
+/// What is in Probity's own parts of the pod, as it was sent, and not in the plan: fields that this version has no name for.
+pub(super) fn strange(fitted: &PodSpec, raw: &Value) -> Vec<String> {
+    let ours = |name: &str| [MODEL_VOLUME, SOURCE_VOLUME, CREDENTIALS_VOLUME].contains(&name);
+    let volumes = fitted
+        .volumes
+        .iter()
+        .flatten()
+        .filter(|volume| ours(&volume.name));
+    let volumes = volumes.flat_map(|volume| shape::strange_volume(volume, raw));
+    let container = of(fitted)
+        .into_iter()
+        .flat_map(|one| shape::strange_container(one, raw));
+    container.chain(volumes).collect()
+}
