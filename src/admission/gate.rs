@@ -9,7 +9,10 @@ use kube::core::ObjectMeta;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{AdmissionRequest, Answer, Judge, records::Records};
+use super::{
+    AdmissionRequest, Answer, Judge,
+    records::{Model, Records},
+};
 use crate::{
     api::v1alpha1::{ArtifactVerification, ModelDeployment},
     controller::world::WorldView,
@@ -18,7 +21,7 @@ use crate::{
         Decision, World,
         pods::{self, PodRequest, Recorded},
     },
-    workload::PodSettings,
+    workload::{Plans, PodSettings},
 };
 
 /// At most this many reasons are told in one refusal.
@@ -28,7 +31,7 @@ const MAX_REASONS: usize = 5;
 pub struct Gate {
     world: WorldView,
     records: Records,
-    settings: PodSettings,
+    plans: Plans,
     clock: fn() -> Timestamp,
 }
 
@@ -38,7 +41,7 @@ impl Gate {
         Self {
             world,
             records,
-            settings,
+            plans: Plans::new(settings),
             clock,
         }
     }
@@ -61,10 +64,10 @@ impl Gate {
         let (world, now) = (self.world.current(), (self.clock)());
         let decide = |recorded: &Written| {
             let recorded = Recorded {
-                model: recorded.model.as_ref(),
+                model: recorded.model(),
                 verifications: &recorded.verifications,
             };
-            pods::judge(&asked, recorded, &world, &self.settings, now)
+            pods::judge(&asked, recorded, &world, &self.plans, now)
         };
         // A change of a pod, and a pod that no controller of Kubernetes' made, rest on nothing that is recorded.
         if asked.old.is_some() || !pods::is_made_by_kubernetes(&asked) {
@@ -82,13 +85,13 @@ impl Gate {
         let model = asked
             .model()
             .and_then(|name| self.records.model(asked.namespace, name));
-        let names = model
-            .as_ref()
-            .map_or_else(Vec::new, |model| pods::needed(model, world, now));
-        Written {
-            verifications: self.records.verifications(asked.namespace, &names),
+        let mut written = Written {
             model,
-        }
+            ..Written::default()
+        };
+        let names = written.needed(world, now);
+        written.verifications = self.records.verifications(asked.namespace, &names);
+        written
     }
 
     async fn read(&self, asked: &PodRequest<'_>, world: &World, now: Timestamp) -> Written {
@@ -96,13 +99,13 @@ impl Gate {
             return Written::default();
         };
         let model = self.records.read_model(asked.namespace, name).await;
-        let names = model
-            .as_ref()
-            .map_or_else(Vec::new, |model| pods::needed(model, world, now));
-        Written {
-            verifications: self.records.read_verifications(asked.namespace, &names).await,
+        let mut written = Written {
             model,
-        }
+            ..Written::default()
+        };
+        let names = written.needed(world, now);
+        written.verifications = self.records.read_verifications(asked.namespace, &names).await;
+        written
     }
 }
 
@@ -134,8 +137,20 @@ impl Judge for Gate {
 /// What is recorded about the model a pod names.
 #[derive(Default)]
 struct Written {
-    model: Option<ModelDeployment>,
+    model: Option<Model>,
     verifications: Vec<ArtifactVerification>,
+}
+
+impl Written {
+    fn model(&self) -> Option<&ModelDeployment> {
+        self.model.as_ref()?.0.as_ref().ok()
+    }
+
+    /// The names of the verifications that belong to the model.
+    fn needed(&self, world: &World, now: Timestamp) -> Vec<String> {
+        self.model()
+            .map_or_else(Vec::new, |model| pods::needed(model, world, now))
+    }
 }
 
 /// A pod as far as it is judged, and all that was sent of its `spec`.

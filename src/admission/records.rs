@@ -27,6 +27,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// An object that could not be decoded harms only itself.
 type Guarded<K> = DeserializeGuard<K>;
 
+/// A model as the watch has it, or as it was just read: shared, because it is large and nobody changes it.
+pub(super) type Model = Arc<Guarded<ModelDeployment>>;
+
 /// The models and verdicts of the cluster.
 #[derive(Clone)]
 pub struct Records {
@@ -53,8 +56,8 @@ impl Records {
     }
 
     /// The model of this name, as the watch has it.
-    pub fn model(&self, namespace: &str, name: &str) -> Option<ModelDeployment> {
-        stored(&self.models, namespace, name)
+    pub(super) fn model(&self, namespace: &str, name: &str) -> Option<Model> {
+        self.models.get(&ObjectRef::new(name).within(namespace))
     }
 
     /// Those of these verifications that the watch has.
@@ -66,8 +69,9 @@ impl Records {
     }
 
     /// The model of this name, read now; none when there is none or it cannot be read in time.
-    pub async fn read_model(&self, namespace: &str, name: &str) -> Option<ModelDeployment> {
-        read(&self.client, namespace, name).await
+    pub(super) async fn read_model(&self, namespace: &str, name: &str) -> Option<Model> {
+        let model = read(&self.client, namespace, name).await?;
+        Some(Arc::new(DeserializeGuard(Ok(model))))
     }
 
     /// Those of these verifications that there are, read now.

@@ -199,6 +199,25 @@ pub fn foregone(
     Some(evaluate(&facts, world, now)).filter(|decision| decision.verdict == Verdict::Fail)
 }
 
+/// Whether that is because of the repository: then its registry gets no credentials either.
+pub(super) fn is_elsewhere(
+    world: &World,
+    namespace: &str,
+    reference: &Reference,
+    digest: Digest,
+    now: Timestamp,
+) -> bool {
+    // Mostly no policy refuses the repository, and then nothing else need be judged to know it.
+    let refuses = |rules: &Rules| {
+        rules.effect_of(RuleId::ModelRepositories) == Effect::Enforce
+            && checks::repositories::refuses(reference, rules)
+    };
+    let labels = world.namespaces.get(namespace);
+    labels.is_some_and(|labels| selecting(&world.rules, namespace, labels).any(refuses))
+        && foregone(world, namespace, reference, Some(digest), now)
+            .is_some_and(|refused| refused.reason() == Some(Reason::RepositoryNotAllowed))
+}
+
 /// What one policy says.
 fn judge(facts: &Facts, rules: &Rules, now: Timestamp) -> Vec<Finding> {
     let applicable = checks::applicable(rules);

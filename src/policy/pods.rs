@@ -19,7 +19,7 @@ use crate::{
         v1alpha1::{ArtifactVerification, ModelDeployment},
     },
     evidence::{Effect, Finding, Reason, RuleId, Verdict},
-    workload::{PodSettings, RunningModel},
+    workload::{Plans, RunningModel},
 };
 
 /// A pod that somebody wants to create or to change.
@@ -61,7 +61,7 @@ pub fn judge(
     request: &PodRequest<'_>,
     recorded: Recorded<'_>,
     world: &World,
-    settings: &PodSettings,
+    plans: &Plans,
     now: Timestamp,
 ) -> Decision {
     if let Some(old) = request.old {
@@ -83,7 +83,7 @@ pub fn judge(
         return Decision::of(vec![finding]);
     }
     match request.model() {
-        Some(name) => managed::judge(name, request, recorded, world, settings, now),
+        Some(name) => managed::judge(name, request, recorded, world, plans, now),
         None => unmanaged::judge(request, &rules),
     }
 }

@@ -26,7 +26,7 @@ use crate::api::{
     v1alpha1::{ModelDeployment, Protocol, Server},
 };
 
-use super::{CREDENTIALS_VOLUME, FETCH_CONTAINER, PodSettings, RunningModel, Workload};
+use super::{CREDENTIALS_VOLUME, FETCH_CONTAINER, PodSettings, RunningModel, Served, Workload};
 
 /// Where the server finds the model when the specification does not say.
 const DEFAULT_MOUNT_PATH: &str = "/mnt/models";
@@ -96,7 +96,7 @@ pub fn workload(
                         labels: meta.labels,
                         ..ObjectMeta::default()
                     }),
-                    spec: Some(pod(model, runs, settings)),
+                    spec: Some(pod(&Served::of(model), runs, settings)),
                 },
                 ..DeploymentSpec::default()
             }),
@@ -105,11 +105,11 @@ pub fn workload(
     }
 }
 
-/// The pod of this model, serving this content in this way.
-pub fn pod(model: &ModelDeployment, runs: &RunningModel, settings: &PodSettings) -> PodSpec {
+/// The pod of a model that is served in this way and runs this content.
+pub fn pod(served: &Served<'_>, runs: &RunningModel, settings: &PodSettings) -> PodSpec {
     let secret = runs.pull_secret.as_ref();
     PodSpec {
-        service_account_name: Some(model.name_any()),
+        service_account_name: Some(served.name.to_owned()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: secret.map(|name| vec![LocalObjectReference { name: name.clone() }]),
@@ -126,7 +126,7 @@ pub fn pod(model: &ModelDeployment, runs: &RunningModel, settings: &PodSettings)
             ..PodSecurityContext::default()
         }),
         init_containers: Some(vec![fetch(runs, settings)]),
-        containers: vec![server(&model.spec.server, model.spec.model.mount_path.as_deref())],
+        containers: vec![server(served.server, served.mount_path)],
         volumes: Some(
             [
                 Some(scratch(MODEL_VOLUME, runs.size.saturating_add(VOLUME_SLACK))),

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde_json::{Value, json};
 
-use super::{PodSettings, RunningModel, child_meta, pod as build};
+use super::{PodSettings, RunningModel, Served, child_meta, pod as build};
 use crate::{
     api::v1alpha1::ModelDeployment,
     evidence::{Digest, Reference},
@@ -61,7 +61,7 @@ pub fn pod() -> PodSpec {
         pull_secret: Some("regcred".into()),
         ..running(digest)
     };
-    build(&model(digest), &runs, &settings())
+    build(&Served::of(&model(digest)), &runs, &settings())
 }
 
 /// The pod as the `ReplicaSet` controller asks for it, with what the API server fills in.
@@ -75,7 +75,7 @@ pub fn created(model: &ModelDeployment, runs: &RunningModel) -> Pod {
     .unwrap();
     Pod {
         metadata,
-        spec: Some(as_stored(&build(model, runs, &settings()))),
+        spec: Some(as_stored(&build(&Served::of(model), runs, &settings()))),
         status: None,
     }
 }
