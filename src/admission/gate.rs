@@ -51,12 +51,23 @@ impl Gate {
             Sent::read(request.object.as_deref()),
             Sent::read(request.old_object.as_deref()),
         );
-        let (Ok(Some(sent)), Ok(old)) = (pod, old) else {
-            return Answer::deny(400, "object: is no pod that this version can read");
+        let user = &request.user_info.username;
+        let unreadable = || Answer::deny(400, "object: is no pod that this version can read");
+        let (Ok(Some(mut sent)), Ok(mut old)) = (pod, old) else {
+            return unreadable();
         };
+        // A change of a pod, and a pod that no controller of Kubernetes' made, rest on nothing that is recorded.
+        let rests_on_records = old.is_none() && pods::is_made_by_kubernetes(&sent.pod, user);
+        if !rests_on_records {
+            for sent in [Some(&mut sent), old.as_mut()].into_iter().flatten() {
+                if sent.decode().is_err() {
+                    return unreadable();
+                }
+            }
+        }
         let asked = PodRequest {
             namespace: &request.namespace,
-            requester: &request.user_info.username,
+            requester: user,
             pod: &sent.pod,
             spec: &sent.spec,
             old: old.as_ref().map(|old| &old.pod),
@@ -69,8 +80,7 @@ impl Gate {
             };
             pods::judge(&asked, recorded, &world, &self.plans, now)
         };
-        // A change of a pod, and a pod that no controller of Kubernetes' made, rest on nothing that is recorded.
-        if asked.old.is_some() || !pods::is_made_by_kubernetes(&asked) {
+        if !rests_on_records {
             return answer(&decide(&Written::default()));
         }
         let decision = decide(&self.recorded(&asked, &world, now));
@@ -153,7 +163,7 @@ impl Written {
     }
 }
 
-/// A pod as far as it is judged, and all that was sent of its `spec`.
+/// A pod as far as it is judged, and all that was sent of its `spec`, which is decoded only for who needs that.
 struct Sent {
     pod: Pod,
     spec: Value,
@@ -188,10 +198,14 @@ impl Sent {
         };
         let pod = Pod {
             metadata,
-            spec: Option::deserialize(&spec)?,
-            status: None,
+            ..Pod::default()
         };
         Ok(Some(Self { pod, spec }))
+    }
+
+    fn decode(&mut self) -> Result<(), serde_json::Error> {
+        self.pod.spec = Option::deserialize(&self.spec)?;
+        Ok(())
     }
 }
 

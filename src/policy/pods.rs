@@ -29,7 +29,7 @@ pub struct PodRequest<'a> {
     pub namespace: &'a str,
     /// The user's name as the API server authenticated it: what a pod says of its maker is not believed.
     pub requester: &'a str,
-    /// The pod as it would be stored.
+    /// The pod as it would be stored; without its `spec` when [`is_made_by_kubernetes`], for that is judged as it was sent.
     pub pod: &'a Pod,
     /// Its `spec` as it was sent, with what this version has no name for.
     pub spec: &'a Value,
@@ -40,8 +40,12 @@ pub struct PodRequest<'a> {
 impl PodRequest<'_> {
     /// The model the pod says it belongs to, which is only where to look.
     pub fn model(&self) -> Option<&str> {
-        self.pod.labels().get(MODEL_LABEL).map(String::as_str)
+        model(self.pod)
     }
+}
+
+fn model(pod: &Pod) -> Option<&str> {
+    pod.labels().get(MODEL_LABEL).map(String::as_str)
 }
 
 /// What is recorded about the model that the pod names.
@@ -107,8 +111,8 @@ pub fn needed(model: &ModelDeployment, world: &World, now: Timestamp) -> Vec<Str
 
 /// Whether the pod names a model and was made by the controller that makes the pods of models. What it says may still be
 /// wrong; it is worth a look at what is recorded just now.
-pub fn is_made_by_kubernetes(request: &PodRequest<'_>) -> bool {
-    request.model().is_some() && request.requester == managed::MAKER
+pub fn is_made_by_kubernetes(pod: &Pod, requester: &str) -> bool {
+    model(pod).is_some() && requester == managed::MAKER
 }
 
 fn refused(rule: RuleId, reason: Reason, message: impl Into<String>) -> Decision {

@@ -20,7 +20,7 @@ pub use objects::{child_meta, pod, workload};
 pub use plans::Plans;
 pub use quantity::billionths;
 pub use shape::differences;
-pub use template::{RunningModel, running_model};
+pub use template::{RunningModel, running_model, running_model_as_sent};
 
 /// The init container that fetches the model. The name means nothing to anybody but this operator's own templates.
 pub const FETCH_CONTAINER: &str = "probity-fetch";

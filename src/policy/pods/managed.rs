@@ -14,7 +14,7 @@ use crate::{
     },
     evidence::{Finding, Reason, Reference, RuleId, Verdict},
     policy::{Decision, Evidence, Request, Verifications, World, evaluate},
-    workload::{Plans, RunningModel, Served, running_model},
+    workload::{Plans, RunningModel, Served, running_model_as_sent},
 };
 
 /// Who makes the pods of a Deployment. No tenant can be this user.
@@ -56,10 +56,7 @@ pub(super) fn judge(
         );
         return refused(RuleId::PodManaged, Reason::UnmanagedPod, message);
     };
-    let Some(spec) = &request.pod.spec else {
-        return refused(RuleId::PodPlan, Reason::PodNotAsPlanned, "spec: is missing");
-    };
-    let Some(claimed) = running_model(spec) else {
+    let Some(claimed) = running_model_as_sent(request.spec) else {
         let message = format!(
             "spec.initContainers: the container that fetches and verifies the model is missing or altered: delete the Deployment {name} or undo the change to it"
         );
