@@ -5,20 +5,23 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
-use kube::core::ObjectMeta;
+use kube::{ResourceExt as _, core::ObjectMeta};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{AdmissionRequest, Answer, Judge, records::Records};
+use super::{
+    AdmissionRequest, Answer, Judge, Operation,
+    records::{Model, Records},
+};
 use crate::{
-    api::v1alpha1::{ArtifactVerification, ModelDeployment},
+    api::v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
     controller::world::WorldView,
     evidence::{Effect, Finding, Verdict},
     policy::{
         Decision, World,
         pods::{self, PodRequest, Recorded},
     },
-    workload::PodSettings,
+    workload::{Plans, PodSettings},
 };
 
 /// At most this many reasons are told in one refusal.
@@ -28,7 +31,7 @@ const MAX_REASONS: usize = 5;
 pub struct Gate {
     world: WorldView,
     records: Records,
-    settings: PodSettings,
+    plans: Plans,
     clock: fn() -> Timestamp,
 }
 
@@ -38,7 +41,7 @@ impl Gate {
         Self {
             world,
             records,
-            settings,
+            plans: Plans::new(settings),
             clock,
         }
     }
@@ -48,63 +51,133 @@ impl Gate {
             Sent::read(request.object.as_deref()),
             Sent::read(request.old_object.as_deref()),
         );
-        let (Ok(Some(sent)), Ok(old)) = (pod, old) else {
-            return Answer::deny(400, "object: is no pod that this version can read");
+        let user = &request.user_info.username;
+        let unreadable = || Answer::deny(400, "object: is no pod that this version can read");
+        let (Ok(Some(mut sent)), Ok(mut old)) = (pod, old) else {
+            return unreadable();
         };
+        // A change of a pod, and a pod that no controller of Kubernetes' made, rest on nothing that is recorded.
+        let claim = if old.is_none() {
+            self.claim(&request.namespace, user, &sent.pod).await
+        } else {
+            Claim::default()
+        };
+        if claim.model.is_none() {
+            for sent in [Some(&mut sent), old.as_mut()].into_iter().flatten() {
+                if sent.decode().is_err() {
+                    return unreadable();
+                }
+            }
+        }
         let asked = PodRequest {
             namespace: &request.namespace,
-            requester: &request.user_info.username,
+            requester: user,
             pod: &sent.pod,
             spec: &sent.spec,
             old: old.as_ref().map(|old| &old.pod),
-            owners: &[],
+            owners: &claim.owners,
         };
         let (world, now) = (self.world.current(), (self.clock)());
         let decide = |recorded: &Written| {
             let recorded = Recorded {
-                model: recorded.model.as_ref(),
+                model: recorded.model(),
                 verifications: &recorded.verifications,
             };
-            pods::judge(&asked, recorded, &world, &self.settings, now)
+            pods::judge(&asked, recorded, &world, &self.plans, now)
         };
-        // A change of a pod, and a pod that no controller of Kubernetes' made, rest on nothing that is recorded.
-        if asked.old.is_some() || !pods::is_made_by_kubernetes(asked.requester) {
+        let Some(name) = &claim.model else {
             return answer(&decide(&Written::default()));
-        }
-        let decision = decide(&self.recorded(&asked, &world, now));
+        };
+        let decision = decide(&self.recorded(&request.namespace, name, &world, now));
         if decision.admits() {
             return answer(&decision);
         }
         // What a pod rests on was written a moment ago, as a rule, and may be on its way to this replica.
-        answer(&decide(&self.read(&asked, &world, now).await))
+        answer(&decide(&self.read(&request.namespace, name, &world, now).await))
     }
 
-    fn recorded(&self, asked: &PodRequest<'_>, world: &World, now: Timestamp) -> Written {
-        let model = asked
+    /// What the pod of a workload that a model governs lacks, as additions to it. One that cannot be mended is left as it is:
+    /// it is refused, with a sentence that says why, when it is judged.
+    async fn additions(&self, request: &AdmissionRequest) -> Option<Value> {
+        let mut sent = Sent::read(request.object.as_deref()).ok()??;
+        let user = &request.user_info.username;
+        let claim = self.claim(&request.namespace, user, &sent.pod).await;
+        let (world, now) = (self.world.current(), (self.clock)());
+        let written = self.recorded(&request.namespace, claim.model.as_ref()?, &world, now);
+        let model = written
             .model()
-            .and_then(|name| self.records.model(asked.namespace, name));
-        let names = model
-            .as_ref()
-            .map_or_else(Vec::new, |model| pods::needed(model, world, now));
-        Written {
-            verifications: self.records.verifications(asked.namespace, &names),
-            model,
+            .filter(|model| pods::governs(model, &claim.owners))?;
+        sent.decode().ok()?;
+        let recorded = Recorded {
+            model: Some(model),
+            verifications: &written.verifications,
+        };
+        pods::additions(model, &sent.pod, recorded, &world, self.plans.settings(), now)
+    }
+
+    /// Which model the pod is of: the one it names, or the one that governs the workload it goes back to.
+    async fn claim(&self, namespace: &str, requester: &str, pod: &Pod) -> Claim {
+        if !pods::is_made_by_kubernetes(requester) {
+            return Claim::default();
+        }
+        let named = pods::model(pod);
+        let recorded = named.and_then(|name| self.records.model(namespace, name));
+        let serves = |model: &Model| model.0.as_ref().is_ok_and(|model| model.spec.server.is_some());
+        let adopting = match &recorded {
+            // The pods of a server that Probity runs go back to nothing else.
+            Some(model) if serves(model) => Vec::new(),
+            _ => self.records.adopting(namespace),
+        };
+        let adopting: Vec<&ModelDeployment> = adopting
+            .iter()
+            .filter_map(|model| model.0.as_ref().ok())
+            .collect();
+        let direct = pod
+            .owner_references()
+            .iter()
+            .find(|owner| owner.controller == Some(true));
+        let owners = match direct {
+            Some(direct) if !adopting.is_empty() => {
+                let known =
+                    |owners: &[WorkloadRef]| adopting.iter().any(|model| pods::governs(model, owners));
+                self.records.owners(namespace, direct, known).await
+            }
+            _ => Vec::new(),
+        };
+        let governing = pods::governing(adopting, &owners).map(|model| model.name_any());
+        Claim {
+            model: named.map(ToOwned::to_owned).or(governing),
+            owners,
         }
     }
 
-    async fn read(&self, asked: &PodRequest<'_>, world: &World, now: Timestamp) -> Written {
-        let Some(name) = asked.model() else {
-            return Written::default();
+    fn recorded(&self, namespace: &str, name: &str, world: &World, now: Timestamp) -> Written {
+        let mut written = Written {
+            model: self.records.model(namespace, name),
+            ..Written::default()
         };
-        let model = self.records.read_model(asked.namespace, name).await;
-        let names = model
-            .as_ref()
-            .map_or_else(Vec::new, |model| pods::needed(model, world, now));
-        Written {
-            verifications: self.records.read_verifications(asked.namespace, &names).await,
-            model,
-        }
+        let names = written.needed(world, now);
+        written.verifications = self.records.verifications(namespace, &names);
+        written
     }
+
+    async fn read(&self, namespace: &str, name: &str, world: &World, now: Timestamp) -> Written {
+        let mut written = Written {
+            model: self.records.read_model(namespace, name).await,
+            ..Written::default()
+        };
+        let names = written.needed(world, now);
+        written.verifications = self.records.read_verifications(namespace, &names).await;
+        written
+    }
+}
+
+/// Which model a pod is of, as far as that was looked up.
+#[derive(Default)]
+struct Claim {
+    model: Option<String>,
+    /// The controllers it goes back to, the nearest first.
+    owners: Vec<WorkloadRef>,
 }
 
 impl Judge for Gate {
@@ -127,19 +200,41 @@ impl Judge for Gate {
         }
     }
 
-    async fn mutate(&self, _: &AdmissionRequest) -> Answer {
-        Answer::allow()
+    async fn mutate(&self, request: &AdmissionRequest) -> Answer {
+        let resource = &request.resource;
+        let pod = resource.group.is_empty() && resource.resource == "pods" && request.sub_resource.is_none();
+        let patch = if pod && request.operation == Operation::Create {
+            self.additions(request).await
+        } else {
+            None
+        };
+        Answer {
+            patch,
+            ..Answer::allow()
+        }
     }
 }
 
 /// What is recorded about the model a pod names.
 #[derive(Default)]
 struct Written {
-    model: Option<ModelDeployment>,
+    model: Option<Model>,
     verifications: Vec<ArtifactVerification>,
 }
 
-/// A pod as far as it is judged, and all that was sent of its `spec`.
+impl Written {
+    fn model(&self) -> Option<&ModelDeployment> {
+        self.model.as_ref()?.0.as_ref().ok()
+    }
+
+    /// The names of the verifications that belong to the model.
+    fn needed(&self, world: &World, now: Timestamp) -> Vec<String> {
+        self.model()
+            .map_or_else(Vec::new, |model| pods::needed(model, world, now))
+    }
+}
+
+/// A pod as far as it is judged, and all that was sent of its `spec`, which is decoded only for who needs that.
 struct Sent {
     pod: Pod,
     spec: Value,
@@ -174,10 +269,14 @@ impl Sent {
         };
         let pod = Pod {
             metadata,
-            spec: Option::deserialize(&spec)?,
-            status: None,
+            ..Pod::default()
         };
         Ok(Some(Self { pod, spec }))
+    }
+
+    fn decode(&mut self) -> Result<(), serde_json::Error> {
+        self.pod.spec = Option::deserialize(&self.spec)?;
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod certificates;
 mod gate;
 mod metrics;
+mod owners;
 mod records;
 mod review;
 mod server;

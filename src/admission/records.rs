@@ -9,6 +9,7 @@
 use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::select};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource,
     core::{DeserializeGuard, NamespaceResourceScope},
@@ -17,15 +18,23 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::v1alpha1::{ArtifactVerification, ModelDeployment},
+    api::v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
     controller::world::follow,
 };
 
+use super::owners::Owners;
+
+/// A pod goes back to a ReplicaSet, its Deployment and that one's maker, and no further.
+const MAX_OWNERS: usize = 3;
+
 /// How long a read may take: well below what the API server gives the webhook.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An object that could not be decoded harms only itself.
 type Guarded<K> = DeserializeGuard<K>;
+
+/// A model as the watch has it, or as it was just read: shared, because it is large and nobody changes it.
+pub(super) type Model = Arc<Guarded<ModelDeployment>>;
 
 /// The models and verdicts of the cluster.
 #[derive(Clone)]
@@ -33,6 +42,7 @@ pub struct Records {
     client: Client,
     models: Store<Guarded<ModelDeployment>>,
     verifications: Store<Guarded<ArtifactVerification>>,
+    owners: Arc<Owners>,
 }
 
 impl Records {
@@ -44,6 +54,7 @@ impl Records {
             client: client.clone(),
             models,
             verifications,
+            owners: Arc::default(),
         };
         // What changes is looked at when somebody asks.
         (
@@ -53,8 +64,43 @@ impl Records {
     }
 
     /// The model of this name, as the watch has it.
-    pub fn model(&self, namespace: &str, name: &str) -> Option<ModelDeployment> {
-        stored(&self.models, namespace, name)
+    pub(super) fn model(&self, namespace: &str, name: &str) -> Option<Model> {
+        self.models.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// The models of the namespace that govern workloads somebody else made.
+    pub(super) fn adopting(&self, namespace: &str) -> Vec<Model> {
+        let adopts = |model: &&Model| {
+            let model = model.0.as_ref();
+            model.is_ok_and(|model| {
+                model.metadata.namespace.as_deref() == Some(namespace) && model.spec.workload_ref.is_some()
+            })
+        };
+        self.models.state().iter().filter(adopts).cloned().collect()
+    }
+
+    /// The controllers that an object with this owner goes back to, the nearest first, as far as one is `known` to be what is
+    /// looked for. An owner is who has the name and the uid; each is read once, in bounded time.
+    pub(super) async fn owners(
+        &self,
+        namespace: &str,
+        direct: &OwnerReference,
+        known: impl Fn(&[WorkloadRef]) -> bool,
+    ) -> Vec<WorkloadRef> {
+        let mut owners = Vec::new();
+        let mut next = Some(direct.clone());
+        while let Some(owner) = next.take() {
+            owners.push(WorkloadRef {
+                api_version: owner.api_version.clone(),
+                kind: owner.kind.clone(),
+                name: owner.name.clone(),
+            });
+            if known(&owners) || owners.len() == MAX_OWNERS {
+                break;
+            }
+            next = self.owners.of(&self.client, namespace, &owner).await;
+        }
+        owners
     }
 
     /// Those of these verifications that the watch has.
@@ -66,8 +112,9 @@ impl Records {
     }
 
     /// The model of this name, read now; none when there is none or it cannot be read in time.
-    pub async fn read_model(&self, namespace: &str, name: &str) -> Option<ModelDeployment> {
-        read(&self.client, namespace, name).await
+    pub(super) async fn read_model(&self, namespace: &str, name: &str) -> Option<Model> {
+        let model = read(&self.client, namespace, name).await?;
+        Some(Arc::new(DeserializeGuard(Ok(model))))
     }
 
     /// Those of these verifications that there are, read now.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{GOVERNED_LABEL, v1alpha1::ServingSigner},
-    evidence::{Class, Digest, Effect, Finding, Origin, Reason, RuleId, Verdict},
+    evidence::{Class, Digest, Effect, Finding, Origin, Reason, Reference, RuleId, Verdict},
 };
 
 /// At most this many findings are shown in a status; what failed comes first.
@@ -197,6 +197,25 @@ pub fn foregone(
     let unasked = Evidence::Wait("not verified, since the model is refused already".to_owned());
     let facts = Facts::about(world, namespace, origin.clone(), digest, unasked);
     Some(evaluate(&facts, world, now)).filter(|decision| decision.verdict == Verdict::Fail)
+}
+
+/// Whether that is because of the repository: then its registry gets no credentials either.
+pub(super) fn is_elsewhere(
+    world: &World,
+    namespace: &str,
+    reference: &Reference,
+    digest: Digest,
+    now: Timestamp,
+) -> bool {
+    // Mostly no policy refuses the repository, and then nothing else need be judged to know it.
+    let refuses = |rules: &Rules| {
+        rules.effect_of(RuleId::ModelRepositories) == Effect::Enforce
+            && checks::repositories::refuses(reference, rules)
+    };
+    let labels = world.namespaces.get(namespace);
+    labels.is_some_and(|labels| selecting(&world.rules, namespace, labels).any(refuses))
+        && foregone(world, namespace, &reference.clone().into(), Some(digest), now)
+            .is_some_and(|refused| refused.reason() == Some(Reason::RepositoryNotAllowed))
 }
 
 /// What one policy says.

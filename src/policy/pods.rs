@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-pub use adopted::{Way, governs, ways};
+pub use adopted::{Way, additions, governing, governs, ways};
 
 use super::{Decision, Rules, Verifications, World, decision::no_policy, selecting};
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
     },
     evidence::{Effect, Finding, Reason, RuleId, Verdict},
-    workload::{PodSettings, RunningModel},
+    workload::{Plans, RunningModel},
 };
 
 /// A pod that somebody wants to create or to change.
@@ -32,7 +32,7 @@ pub struct PodRequest<'a> {
     pub namespace: &'a str,
     /// The user's name as the API server authenticated it: what a pod says of its maker is not believed.
     pub requester: &'a str,
-    /// The pod as it would be stored.
+    /// The pod as it would be stored; without its `spec` when [`is_made_by_kubernetes`], for that is judged as it was sent.
     pub pod: &'a Pod,
     /// Its `spec` as it was sent, with what this version has no name for.
     pub spec: &'a Value,
@@ -46,8 +46,13 @@ pub struct PodRequest<'a> {
 impl PodRequest<'_> {
     /// The model the pod says it belongs to, which is only where to look.
     pub fn model(&self) -> Option<&str> {
-        self.pod.labels().get(MODEL_LABEL).map(String::as_str)
+        model(self.pod)
     }
+}
+
+/// The model that this pod says it belongs to.
+pub fn model(pod: &Pod) -> Option<&str> {
+    pod.labels().get(MODEL_LABEL).map(String::as_str)
 }
 
 /// What is recorded about the model that the pod names.
@@ -67,7 +72,7 @@ pub fn judge(
     request: &PodRequest<'_>,
     recorded: Recorded<'_>,
     world: &World,
-    settings: &PodSettings,
+    plans: &Plans,
     now: Timestamp,
 ) -> Decision {
     if let Some(old) = request.old {
@@ -90,9 +95,9 @@ pub fn judge(
     }
     match (request.model(), recorded.model) {
         (_, Some(model)) if model.spec.workload_ref.is_some() => {
-            adopted::judge(model, request, recorded, world, settings, now)
+            adopted::judge(model, request, recorded, world, plans.settings(), now)
         }
-        (Some(name), _) => managed::judge(name, request, recorded, world, settings, now),
+        (Some(name), _) => managed::judge(name, request, recorded, world, plans, now),
         (None, _) => unmanaged::judge(request, &rules),
     }
 }

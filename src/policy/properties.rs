@@ -8,15 +8,19 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::{
-    Decision, Evidence, Facts, NamespaceSelector, Rules, Verification, World, compile, evaluate,
-    observed_keys, required_keys,
+    Decision, Evidence, Facts, NamespaceSelector, Rules, Verification, World, compile,
+    decision::is_elsewhere,
+    evaluate, foregone, observed_keys, required_keys,
     samples::{self, OTHER, SUBJECT, key, refused, verified},
     selecting,
     trust::TrustRoots,
 };
 use crate::{
-    api::v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy},
-    evidence::{Digest, Effect, Failure, Reason, Verdict},
+    api::{
+        GOVERNED_LABEL,
+        v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy},
+    },
+    evidence::{Digest, Effect, Failure, Reason, Reference, Verdict},
 };
 
 const KEYS: [u8; 4] = [1, 2, 3, 4];
@@ -262,6 +266,21 @@ proptest! {
         prop_assert_eq!(counted(&after), counted(&before));
         let world = |rules| World { rules, namespaces: [(facts.namespace.clone(), facts.namespace_labels.clone())].into() };
         prop_assert_eq!(required_keys(&world(more), &facts.namespace), required_keys(&world(rules), &facts.namespace));
+    }
+
+    /// The short way to know it says what the whole decision does.
+    #[test]
+    fn a_repository_is_elsewhere_when_nothing_worse_refuses_the_content(
+        rules in vec(policy(), 0..4), labels in select(vec![vec![], vec![("team", "bank")], vec![("team", "shop")]]),
+        governed in select(vec!["true", "True"]), subject in select(vec![SUBJECT, OTHER]),
+        repository in select(vec!["registry.example/models/digits", "registry.example/digits", "evil.example/digits"]),
+    ) {
+        let reference: Reference = format!("{repository}@{subject}").parse().unwrap();
+        let labels = [(GOVERNED_LABEL, governed)].into_iter().chain(labels).map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let world = World { rules, namespaces: [("bank".to_owned(), labels.collect())].into() };
+        let now = Timestamp::UNIX_EPOCH;
+        let said = foregone(&world, "bank", &reference.clone().into(), Some(subject), now).and_then(|refused| refused.reason());
+        prop_assert_eq!(is_elsewhere(&world, "bank", &reference, subject, now), said == Some(Reason::RepositoryNotAllowed));
     }
 
     #[test]

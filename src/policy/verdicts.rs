@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{SHA256, digest as sha256};
 use jiff::Timestamp;
 use kube::{ResourceExt as _, core::ObjectMeta};
 
-use super::{Evidence, Facts, Verification, World, foregone, observed_keys, required_keys};
+use super::{Evidence, Facts, Verification, World, decision::is_elsewhere, observed_keys, required_keys};
 use crate::{
     api::v1alpha1::{
         ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ModelDeployment, PinnedOciSource,
@@ -31,14 +31,7 @@ impl Verifications {
     /// Those of this content.
     pub fn of(model: &ModelDeployment, world: &World, runs: &RunningModel, now: Timestamp) -> Self {
         let namespace = model.namespace().unwrap_or_default();
-        let elsewhere = foregone(
-            world,
-            &namespace,
-            &runs.reference.clone().into(),
-            Some(runs.digest),
-            now,
-        )
-        .is_some_and(|refused| refused.reason() == Some(Reason::RepositoryNotAllowed));
+        let elsewhere = is_elsewhere(world, &namespace, &runs.reference, runs.digest, now);
         if elsewhere {
             return Self {
                 elsewhere,

@@ -3,6 +3,7 @@
 
 mod adopted;
 mod objects;
+mod plans;
 mod quantity;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -14,13 +15,16 @@ use k8s_openapi::api::{
     core::v1::{Service, ServiceAccount},
 };
 
+use crate::api::v1alpha1::{ModelDeployment, Server};
 pub use adopted::{
     AdoptedSource, Adoption, SOURCE_VOLUME, Terms, VERIFY_CONTAINER, additions, fit, terms, unfit,
 };
+
 pub use objects::{child_meta, pod, workload};
+pub use plans::Plans;
 pub use quantity::billionths;
 pub use shape::differences;
-pub use template::{RunningModel, running_model};
+pub use template::{RunningModel, running_model, running_model_as_sent};
 
 /// The init container that fetches the model. The name means nothing to anybody but this operator's own templates.
 pub const FETCH_CONTAINER: &str = "probity-fetch";
@@ -38,6 +42,28 @@ pub struct PodSettings {
     pub fetch_image: String,
     /// Which hosts `probity fetch` may ask, as arguments to it.
     pub host_arguments: Vec<String>,
+}
+
+/// What of a model its pods are built from, beside the content they run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Served<'a> {
+    /// The model's name, which is also its account's.
+    pub name: &'a str,
+    /// How it is served.
+    pub server: &'a Server,
+    /// Where the server finds the model.
+    pub mount_path: Option<&'a str>,
+}
+
+impl<'a> Served<'a> {
+    /// As the model's specification says it; none when somebody else serves it.
+    pub fn of(model: &'a ModelDeployment) -> Option<Self> {
+        Some(Self {
+            name: model.metadata.name.as_deref().unwrap_or_default(),
+            server: model.spec.server.as_ref()?,
+            mount_path: model.spec.model.mount_path.as_deref(),
+        })
+    }
 }
 
 /// Everything that makes a model serve.

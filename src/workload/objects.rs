@@ -27,7 +27,7 @@ use crate::api::{
 };
 
 use super::{
-    CREDENTIALS_VOLUME, DEFAULT_MOUNT_PATH, FETCH_CONTAINER, MODEL_VOLUME, PodSettings, RunningModel,
+    CREDENTIALS_VOLUME, DEFAULT_MOUNT_PATH, FETCH_CONTAINER, MODEL_VOLUME, PodSettings, RunningModel, Served,
     Workload,
 };
 
@@ -46,7 +46,7 @@ const VOLUME_SLACK: u64 = 16 << 20;
 /// The objects for this model, running this content.
 pub fn workload(
     model: &ModelDeployment,
-    server: &Server,
+    served: &Served<'_>,
     runs: &RunningModel,
     settings: &PodSettings,
     replicas: Option<i32>,
@@ -66,7 +66,7 @@ pub fn workload(
                 selector: Some(selector.clone()),
                 ports: Some(vec![ServicePort {
                     name: Some(PORT_NAME.into()),
-                    port: server.port.into(),
+                    port: served.server.port.into(),
                     protocol: Some("TCP".into()),
                     target_port: Some(port),
                     ..ServicePort::default()
@@ -97,7 +97,7 @@ pub fn workload(
                         labels: meta.labels,
                         ..ObjectMeta::default()
                     }),
-                    spec: Some(pod(model, server, runs, settings)),
+                    spec: Some(pod(served, runs, settings)),
                 },
                 ..DeploymentSpec::default()
             }),
@@ -106,11 +106,11 @@ pub fn workload(
     }
 }
 
-/// The pod of this model, serving this content in this way.
-pub fn pod(model: &ModelDeployment, server: &Server, runs: &RunningModel, settings: &PodSettings) -> PodSpec {
+/// The pod of a model that is served in this way and runs this content.
+pub fn pod(served: &Served<'_>, runs: &RunningModel, settings: &PodSettings) -> PodSpec {
     let secret = runs.pull_secret.as_ref();
     PodSpec {
-        service_account_name: Some(model.name_any()),
+        service_account_name: Some(served.name.to_owned()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: secret.map(|name| vec![LocalObjectReference { name: name.clone() }]),
@@ -127,7 +127,7 @@ pub fn pod(model: &ModelDeployment, server: &Server, runs: &RunningModel, settin
             ..PodSecurityContext::default()
         }),
         init_containers: Some(vec![fetch(runs, settings)]),
-        containers: vec![serving(server, model.spec.model.mount_path.as_deref())],
+        containers: vec![serving(served.server, served.mount_path)],
         volumes: Some(
             [
                 Some(model_volume(runs.size)),

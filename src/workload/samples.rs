@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde_json::{Value, json};
 
-use super::{PodSettings, RunningModel, child_meta, pod as build};
+use super::{PodSettings, RunningModel, Served, child_meta, pod as build};
 use crate::{
     api::v1alpha1::ModelDeployment,
     evidence::{Digest, Reference},
@@ -61,11 +61,7 @@ pub fn pod() -> PodSpec {
         pull_secret: Some("regcred".into()),
         ..running(digest)
     };
-    built(&model(digest), &runs)
-}
-
-fn built(model: &ModelDeployment, runs: &RunningModel) -> PodSpec {
-    build(model, model.spec.server.as_ref().unwrap(), runs, &settings())
+    build(&Served::of(&model(digest)).unwrap(), &runs, &settings())
 }
 
 /// The pod as the `ReplicaSet` controller asks for it, with what the API server fills in.
@@ -79,7 +75,7 @@ pub fn created(model: &ModelDeployment, runs: &RunningModel) -> Pod {
     .unwrap();
     Pod {
         metadata,
-        spec: Some(as_stored(&built(model, runs))),
+        spec: Some(as_stored(&build(&Served::of(model).unwrap(), runs, &settings()))),
         status: None,
     }
 }

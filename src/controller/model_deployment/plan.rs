@@ -11,7 +11,7 @@ use crate::{
     policy::{
         Decision, Evidence, Request, Verification, Verifications, World, as_it_serves, evaluate, foregone,
     },
-    workload::{PodSettings, RunningModel, Workload, workload},
+    workload::{PodSettings, RunningModel, Served, Workload, workload},
 };
 
 use super::{
@@ -152,9 +152,9 @@ pub fn plan(
         .and_then(|runs| {
             let frozen = as_it_serves(model, runs.digest).filter(|_| !admitted(&runs));
             let model = frozen.as_ref().unwrap_or(model);
-            let server = model.spec.server.as_ref()?;
-            let template = template(model, server, &runs);
-            Some((workload(model, server, &runs, settings, replicas), template))
+            let served = Served::of(model)?;
+            let template = template(&served, &runs);
+            Some((workload(model, &served, &runs, settings, replicas), template))
         })
         .unzip();
     let mut wanted: Vec<ArtifactVerification> = Vec::new();
@@ -288,13 +288,13 @@ fn standing(
     Some(known.cloned().unwrap_or(good))
 }
 
-fn template(model: &ModelDeployment, server: &Server, runs: &RunningModel) -> ServingTemplate {
+fn template(served: &Served<'_>, runs: &RunningModel) -> ServingTemplate {
     ServingTemplate {
         server: Server {
             replicas: None,
-            ..server.clone()
+            ..served.server.clone()
         },
-        mount_path: model.spec.model.mount_path.clone(),
+        mount_path: served.mount_path.map(ToOwned::to_owned),
         pull_secret: runs.pull_secret.clone(),
     }
 }

@@ -24,7 +24,7 @@ use crate::{
         pods::{PodRequest, Recorded, judge},
         trust::TrustRoots,
     },
-    workload::{running_model, samples},
+    workload::{Plans, running_model, samples},
 };
 
 /// The content that serves first, in most stories.
@@ -282,7 +282,13 @@ impl Scene {
             model: Some(&self.model),
             verifications: &self.snapshot.verifications,
         };
-        let decision = judge(&request, recorded, &self.world, &self.settings.pods(), self.now());
+        let decision = judge(
+            &request,
+            recorded,
+            &self.world,
+            &Plans::new(self.settings.pods()),
+            self.now(),
+        );
         let never_again = [Some(Reason::Revoked), Some(Reason::NotReadYet)].contains(&decision.reason());
         let not_yet = matches!(decision.verdict, Verdict::Wait | Verdict::Unknown);
         let stops = deployment.replicas == Some(0);

@@ -5,7 +5,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::Says;
 use crate::{
-    evidence::{Finding, Reason, RuleId},
+    evidence::{Finding, Reason, Reference, RuleId},
     policy::{Facts, Problem, Rules},
 };
 
@@ -122,6 +122,12 @@ fn check_volume(folder: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Whether [`allowed`] fails, without a sentence about it.
+pub fn refuses(reference: &Reference, rules: &Rules) -> bool {
+    let repositories = rules.repositories.as_ref();
+    repositories.is_some_and(|repositories| !repositories.allow(&reference.name()))
+}
+
 /// Passes when the reference's `host/repository` matches one of the globs. Absent when the policy does not restrict it.
 pub fn allowed(facts: &Facts, rules: &Rules) -> Option<Finding> {
     let repositories = rules.repositories.as_ref()?;
@@ -214,7 +220,13 @@ mod tests {
             repositories,
             ..rules(vec![signer("release", &[1])])
         };
-        allowed(&facts(Evidence::Known(verified(&[1]))), &rules).map(|finding| finding.verdict)
+        let facts = facts(Evidence::Known(verified(&[1])));
+        let verdict = allowed(&facts, &rules).map(|finding| finding.verdict);
+        assert_eq!(
+            super::refuses(facts.origin.reference().unwrap(), &rules),
+            verdict == Some(Verdict::Fail)
+        );
+        verdict
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! planned verifier, and let nobody read the model but as the verifier left it. What the verifier will find is owed; a pod
 //! without it never starts its server.
 
-use kube::ResourceExt as _;
-
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use kube::ResourceExt as _;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
 use super::{PodRequest, Recorded, bounded, is_ours, managed, pass, refused};
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
     },
     evidence::{Digest, Effect, Origin, Reason, RuleId},
     policy::{Decision, Evidence, Facts, World, accept, evaluate, pinned, required_keys, selecting},
-    workload::{AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, PodSettings, Terms, unfit},
+    workload::{AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, PodSettings, Terms, fit, unfit},
 };
 
 /// Whose account makes the pods of these kinds. No tenant can be one of these users.
@@ -168,6 +170,50 @@ pub fn governs(model: &ModelDeployment, owners: &[WorkloadRef]) -> bool {
         .is_some_and(|workload| owners.contains(workload))
 }
 
+/// Which of these models governs one of the controllers: of several, the oldest.
+pub fn governing<'a>(
+    models: impl IntoIterator<Item = &'a ModelDeployment>,
+    owners: &[WorkloadRef],
+) -> Option<&'a ModelDeployment> {
+    let governing = models.into_iter().filter(|model| governs(model, owners));
+    governing.min_by_key(|model| {
+        (
+            model.metadata.creation_timestamp.clone().map(|time| time.0),
+            model.name_any(),
+        )
+    })
+}
+
+/// What this pod of the model's workload lacks, as a JSON Patch of additions to the pod; none when it lacks nothing, or when
+/// adding cannot mend it.
+pub fn additions(
+    model: &ModelDeployment,
+    pod: &Pod,
+    recorded: Recorded<'_>,
+    world: &World,
+    settings: &PodSettings,
+    now: Timestamp,
+) -> Option<Value> {
+    let spec = pod.spec.as_ref()?;
+    let way = ways(model, recorded, world, settings, now)
+        .into_iter()
+        .find(|way| way.decision.admits())?;
+    let fitted = fit(spec, &way.adoption?, settings).ok()?;
+    let (before, after) = (
+        serde_json::to_value(spec).ok()?,
+        serde_json::to_value(fitted).ok()?,
+    );
+    let mut patch = crate::workload::additions(&before, &after, "/spec");
+    let name = json!(model.name_any());
+    let label = format!("/metadata/labels/{}", MODEL_LABEL.replace('/', "~1"));
+    match &pod.metadata.labels {
+        None => patch.push(json!({"op": "add", "path": "/metadata/labels", "value": {MODEL_LABEL: name}})),
+        Some(labels) if labels.contains_key(MODEL_LABEL) => {}
+        Some(_) => patch.push(json!({"op": "add", "path": label, "value": name})),
+    }
+    (!patch.is_empty()).then_some(Value::Array(patch))
+}
+
 /// Judges a pod of this model's workload.
 pub(super) fn judge(
     model: &ModelDeployment,
@@ -180,8 +226,8 @@ pub(super) fn judge(
     if let Some(forged) = forged(model, request) {
         return refused(RuleId::PodManaged, Reason::ForgedOwner, forged);
     }
-    let Some(spec) = &request.pod.spec else {
-        return refused(RuleId::PodPlan, Reason::PodNotAsPlanned, "spec: is missing");
+    let Ok(spec) = PodSpec::deserialize(request.spec) else {
+        return refused(RuleId::PodPlan, Reason::PodNotAsPlanned, "spec: cannot be read");
     };
     let mut closest: Option<Decision> = None;
     for way in ways(model, recorded, world, settings, now) {
@@ -192,7 +238,7 @@ pub(super) fn judge(
             closest.get_or_insert(way.decision);
             continue;
         };
-        let mut found = unfit(spec, request.spec, &adoption, settings);
+        let mut found = unfit(&spec, request.spec, &adoption, settings);
         if request.model().is_none() {
             found.push(format!(
                 "metadata.labels[{MODEL_LABEL}]: is missing, admission puts it there"

@@ -1,11 +1,10 @@
 //! May this pod of a model run? It must be made by Kubernetes from the operator's own template, be the planned pod to the
 //! last field, and bring content that policy admits; what serves already is replaced for a while after it turned bad.
 
-use std::{borrow::Cow, iter};
+use std::iter;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use serde_json::Value;
 
 use super::{PodRequest, Recorded, is_ours, pass, refused};
 use crate::{
@@ -14,8 +13,8 @@ use crate::{
         v1alpha1::{ModelDeployment, ServingModel},
     },
     evidence::{Finding, Reason, Reference, RuleId, Verdict},
-    policy::{Decision, Evidence, Request, Verifications, World, as_it_serves, evaluate},
-    workload::{PodSettings, RunningModel, differences, pod, running_model},
+    policy::{Decision, Evidence, Request, Verifications, World, evaluate},
+    workload::{Plans, RunningModel, Served, running_model_as_sent},
 };
 
 /// Who makes the pods of a Deployment. No tenant can be this user.
@@ -23,8 +22,9 @@ pub(super) const MAKER: &str = "system:serviceaccount:kube-system:replicaset-con
 
 /// Content that this model may run, and how.
 pub(super) struct Content<'a> {
-    /// The model, as the pods that run this content are built from it.
-    pub model: Cow<'a, ModelDeployment>,
+    model: &'a ModelDeployment,
+    /// What the pods that run this content are built from.
+    served: Option<Served<'a>>,
     /// What they run.
     pub runs: RunningModel,
     /// Whether it serves already.
@@ -43,7 +43,7 @@ pub(super) fn judge(
     request: &PodRequest<'_>,
     recorded: Recorded<'_>,
     world: &World,
-    settings: &PodSettings,
+    plans: &Plans,
     now: Timestamp,
 ) -> Decision {
     if let Some(forged) = forged(request) {
@@ -56,10 +56,7 @@ pub(super) fn judge(
         );
         return refused(RuleId::PodManaged, Reason::UnmanagedPod, message);
     };
-    let Some(spec) = &request.pod.spec else {
-        return refused(RuleId::PodPlan, Reason::PodNotAsPlanned, "spec: is missing");
-    };
-    let Some(claimed) = running_model(spec) else {
+    let Some(claimed) = running_model_as_sent(request.spec) else {
         let message = format!(
             "spec.initContainers: the container that fetches and verifies the model is missing or altered: delete the Deployment {name} or undo the change to it"
         );
@@ -71,7 +68,11 @@ pub(super) fn judge(
     let mut closest: Option<(Candidate<'_>, Vec<String>)> = None;
     // As a rule the first one is it, and then nobody has to judge the others.
     for candidate in candidates {
-        let found = compare(&candidate.content, request.spec, settings);
+        let Content { served, runs, .. } = &candidate.content;
+        let found = match served {
+            Some(served) => plans.differences(served, runs, request.spec),
+            None => vec!["spec: is the pod of a server, and the model has none".to_owned()],
+        };
         if found.is_empty() {
             return answer(&candidate, world, request.namespace, now);
         }
@@ -123,19 +124,13 @@ fn forged(request: &PodRequest<'_>) -> Option<String> {
     Some(format!("metadata: {ours} belongs to the operator: take it away"))
 }
 
-fn compare(content: &Content<'_>, spec: &Value, settings: &PodSettings) -> Vec<String> {
-    match &content.model.spec.server {
-        Some(server) => differences(&pod(&content.model, server, &content.runs, settings), spec),
-        None => vec!["spec: is the pod of a server, and the model has none".to_owned()],
-    }
-}
-
 /// What the model serves, as it was when it began to, and what it asks for: the specification may have changed since.
 pub(super) fn contents(model: &ModelDeployment) -> impl Iterator<Item = Content<'_>> {
     let asked = move || {
         let source = model.spec.model.source.oci.as_ref()?;
         Some(Content {
-            model: Cow::Borrowed(model),
+            model,
+            served: Served::of(model),
             runs: Request::of(model).content(source)?,
             serves: false,
         })
@@ -152,7 +147,9 @@ pub(super) fn candidate<'a>(
     world: &World,
     now: Timestamp,
 ) -> Candidate<'a> {
-    let Content { model, runs, serves } = &mut content;
+    let Content {
+        model, runs, serves, ..
+    } = &mut content;
     let wanted = Verifications::of(model, world, runs, now);
     // What nobody measured, as may be where nothing is enforced, is as large as the pod says.
     runs.size = match wanted.evidence(recorded.verifications, runs) {
@@ -166,11 +163,21 @@ pub(super) fn candidate<'a>(
 }
 
 /// The model as it was when this began to serve, and the content.
-fn as_serving<'a>(model: &'a ModelDeployment, serving: &ServingModel) -> Option<Content<'a>> {
+fn as_serving<'a>(model: &'a ModelDeployment, serving: &'a ServingModel) -> Option<Content<'a>> {
     let reference: Reference = serving.reference.parse().ok()?;
-    let model = as_it_serves(model, serving.digest).map_or(Cow::Borrowed(model), Cow::Owned);
+    let template = serving.template.as_ref();
     let source = model.spec.model.source.oci.as_ref();
-    let pull_secret = source.and_then(|source| source.pull_secret.clone());
+    let pull_secret = source.and_then(|source| {
+        let secret = template.map_or(&source.pull_secret, |template| &template.pull_secret);
+        secret.clone()
+    });
+    let served = Served::of(model).map(|asked| {
+        template.map_or(asked, |template| Served {
+            server: &template.server,
+            mount_path: template.mount_path.as_deref(),
+            ..asked
+        })
+    });
     let runs = RunningModel {
         reference: reference.pinned(serving.digest),
         digest: serving.digest,
@@ -179,6 +186,7 @@ fn as_serving<'a>(model: &'a ModelDeployment, serving: &ServingModel) -> Option<
     };
     Some(Content {
         model,
+        served,
         runs,
         serves: true,
     })

@@ -119,7 +119,7 @@ impl Door {
             model: Some(&self.model).filter(|model| request.model() == Some(&model.name_any())),
             verifications: &self.verifications,
         };
-        judge(&request, recorded, &self.world, &settings(), self.now)
+        judge(&request, recorded, &self.world, &Plans::new(settings()), self.now)
     }
 
     fn ask_planned(&self, digest: Digest) -> Decision {

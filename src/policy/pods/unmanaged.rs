@@ -21,7 +21,10 @@ pub(super) fn judge(request: &PodRequest<'_>, rules: &[&Rules]) -> Decision {
     if let Some(forged) = forged(request.pod) {
         return super::refused(RuleId::PodManaged, Reason::UnmanagedPod, forged);
     }
-    let images = images(request.pod);
+    let Some(spec) = &request.pod.spec else {
+        return super::refused(RuleId::PodManaged, Reason::UnmanagedPod, "spec: is missing");
+    };
+    let images = images(spec);
     let findings = rules.iter().map(|rules| finding(request, images.as_ref(), rules));
     Decision::of(findings.collect())
 }
@@ -91,8 +94,7 @@ fn forged(pod: &Pod) -> Option<String> {
 }
 
 /// The digests of every image the pod brings, image volumes included; none when one of them is not pinned.
-fn images(pod: &Pod) -> Option<BTreeSet<Digest>> {
-    let spec: &PodSpec = pod.spec.as_ref()?;
+fn images(spec: &PodSpec) -> Option<BTreeSet<Digest>> {
     let init = spec.init_containers.iter().flatten();
     let containers = init.chain(&spec.containers).map(|one| one.image.as_deref());
     let ephemeral = spec
