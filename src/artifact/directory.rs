@@ -82,13 +82,14 @@ fn inspect(
 }
 
 /// A signature file, and where it lies: exactly that entry is not one of the model's files.
-struct SignatureFile {
-    raw: Vec<u8>,
-    folder: Identity,
-    name: RelPath,
+pub(super) struct SignatureFile {
+    pub(super) raw: Vec<u8>,
+    pub(super) folder: Identity,
+    pub(super) name: RelPath,
 }
 
-fn read_signature(tree: &Tree, elsewhere: Option<&Path>) -> Result<SignatureFile, Failure> {
+/// Reads the signature, once: what lies there later has no say.
+pub(super) fn read_signature(tree: &Tree, elsewhere: Option<&Path>) -> Result<SignatureFile, Failure> {
     match elsewhere {
         None => read_signature_in(tree, RelPath::parse(SIGNATURE)?),
         Some(path) => {

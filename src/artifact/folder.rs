@@ -1,5 +1,5 @@
 //! Writes a model into a folder so that a file appears under its name only when it is complete and proven.
-//! It touches nothing but what a fetch of the same model could have made, and follows no link.
+//! It touches nothing but what writing the same model could have made, and follows no link.
 //!
 //! Names are opened component by component, each relative to the open folder above it and without following links. A
 //! component of a [`RelPath`] has no slash and is neither `.` nor `..`, so no step can lead out.
@@ -48,7 +48,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder and removes what an earlier fetch of the same files left in it.
+    /// Opens the folder and removes what an earlier run with the same files left in it.
     ///
     /// # Errors
     /// [`Reason::Io`] when the folder holds anything else: that is somebody's, and is left alone.
@@ -91,10 +91,14 @@ impl Folder {
             .map_err(fail)
     }
 
-    /// Gives a staged file its name and makes it readable for everybody and writable for nobody.
-    pub(super) fn publish(&self, number: usize, file: &File, path: &RelPath) -> Result<(), Failure> {
+    /// Makes a staged file readable for everybody and writable for nobody: it is complete, and has no name yet.
+    pub(super) fn finish(file: &File, path: &RelPath) -> Result<(), Failure> {
+        fchmod(file, FILE).map_err(|error| io("write", path.as_str(), error))
+    }
+
+    /// Gives a finished file its name.
+    pub(super) fn publish(&self, number: usize, path: &RelPath) -> Result<(), Failure> {
         let fail = |error| io("write", path.as_str(), error);
-        fchmod(file, FILE).map_err(fail)?;
         let components: Vec<&str> = path.components().collect();
         let Some((name, parents)) = components.split_last() else {
             return Ok(());
@@ -159,7 +163,7 @@ fn folders<'a>(files: &[&'a RelPath]) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// What a fetch of a model may have left behind.
+/// What writing a model may have left behind.
 struct Ours<'a> {
     files: BTreeSet<&'a str>,
     folders: BTreeSet<&'a str>,
@@ -174,7 +178,7 @@ impl<'a> Ours<'a> {
             return Err(Failure::new(
                 Reason::MalformedPath,
                 format!(
-                    "the model has a file `{path}`, a name that is used while fetching: rename it and sign the model again"
+                    "the model has a file `{path}`, a name that is used while a model is written: rename it and sign the model again"
                 ),
             ));
         }
@@ -301,7 +305,8 @@ mod tests {
     fn write(folder: &Folder, number: usize, path: &RelPath, content: &str) {
         let mut file = folder.stage(number).unwrap();
         file.write_all(content.as_bytes()).unwrap();
-        folder.publish(number, &file, path).unwrap();
+        Folder::finish(&file, path).unwrap();
+        folder.publish(number, path).unwrap();
     }
 
     fn mode(path: &Path) -> u32 {
@@ -319,7 +324,8 @@ mod tests {
             !temp.path().join("model.onnx").exists(),
             "a file that is not proven has no name"
         );
-        folder.publish(0, &staged, names[0]).unwrap();
+        Folder::finish(&staged, names[0]).unwrap();
+        folder.publish(0, names[0]).unwrap();
         write(&folder, 1, names[1], "c");
         write(&folder, 2, names[2], "d");
         folder.seal(&names).unwrap();
@@ -411,8 +417,8 @@ mod tests {
         let target = outside.path().join("c");
         symlink(&target, temp.path().join("c")).unwrap();
         for (number, path) in names.iter().enumerate() {
-            let file = folder.stage(number).unwrap();
-            assert!(folder.publish(number, &file, path).is_err(), "{path}");
+            folder.stage(number).unwrap();
+            assert!(folder.publish(number, path).is_err(), "{path}");
         }
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
         // A link within the staging folder is removed and what it points to stays.
