@@ -184,3 +184,6 @@ impl Sink for Staging<'_> {
         Folder::finish(&file, path)
     }
 }
+
+#[cfg(test)]
+mod tests;

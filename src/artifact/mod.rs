@@ -7,4 +7,6 @@ pub mod fetch;
 mod folder;
 pub mod oci;
 pub mod signature;
+#[cfg(test)]
+mod testing;
 pub mod tree;
