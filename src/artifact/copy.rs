@@ -82,9 +82,7 @@ pub fn copy(
     let found = files.iter().map(|file| file.path.clone()).zip(digests);
     compare(&signed, found).into_result()?;
 
-    for (number, path) in paths.iter().enumerate() {
-        folder.publish(number, path)?;
-    }
+    folder.publish_all(&paths)?;
     folder.seal(&paths)?;
     Ok(CopyReport {
         digest: signed.root,

@@ -81,14 +81,14 @@ impl Folder {
     pub(super) fn stage(&self, number: usize) -> Result<File, Failure> {
         let name = number.to_string();
         let fail = |error| io("write to", &self.shown, error);
-        match unlinkat(&self.staging, &name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(fail(error)),
-        }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&self.staging, &name, flags, Mode::RUSR | Mode::WUSR)
-            .map(File::from)
-            .map_err(fail)
+        let create = || openat(&self.staging, &name, flags, Mode::RUSR | Mode::WUSR);
+        match create() {
+            Err(Errno::EXIST) => unlinkat(&self.staging, &name, AtFlags::empty()).and_then(|()| create()),
+            created => created,
+        }
+        .map(File::from)
+        .map_err(fail)
     }
 
     /// Makes a staged file readable for everybody and writable for nobody: it is complete, and has no name yet.
@@ -98,30 +98,49 @@ impl Folder {
 
     /// Gives a finished file its name.
     pub(super) fn publish(&self, number: usize, path: &RelPath) -> Result<(), Failure> {
-        let fail = |error| io("write", path.as_str(), error);
-        let components: Vec<&str> = path.components().collect();
-        let Some((name, parents)) = components.split_last() else {
-            return Ok(());
-        };
-        let parent = self.descend(parents).map_err(fail)?;
-        let parent = parent.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
-        let staged = number.to_string();
-        match renameat_with(&self.staging, &staged, parent, *name, RenameFlags::NOREPLACE) {
-            // Not every file system can refuse to replace. There is nothing to replace: the folder was empty and no
-            // two files of a model have one name.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                rustix::fs::renameat(&self.staging, &staged, parent, *name).map_err(fail)
-            }
-            done => done.map_err(fail),
-        }
+        let (above, _) = split(path);
+        let parent = self
+            .descend(above)
+            .map_err(|error| io("write", path.as_str(), error))?;
+        self.rename(number, parent.as_ref(), path)
     }
 
-    /// Opens the folder with these components, and makes what is missing; `None` is the root.
-    fn descend(&self, components: &[&str]) -> rustix::io::Result<Option<OwnedFd>> {
+    /// Gives finished files their names; their numbers are their places. Ordered by path it is done soonest.
+    pub(super) fn publish_all(&self, files: &[&RelPath]) -> Result<(), Failure> {
+        let mut opened: Option<(&str, Option<OwnedFd>)> = None;
+        for (number, path) in files.iter().enumerate() {
+            let (above, _) = split(path);
+            let parent = match opened.take() {
+                Some((last, parent)) if last == above => parent,
+                _ => self
+                    .descend(above)
+                    .map_err(|error| io("write", path.as_str(), error))?,
+            };
+            self.rename(number, parent.as_ref(), path)?;
+            opened = Some((above, parent));
+        }
+        Ok(())
+    }
+
+    fn rename(&self, number: usize, parent: Option<&OwnedFd>, path: &RelPath) -> Result<(), Failure> {
+        let parent = parent.map_or(self.root.as_fd(), AsFd::as_fd);
+        let (_, name) = split(path);
+        let staged = number.to_string();
+        match renameat_with(&self.staging, &staged, parent, name, RenameFlags::NOREPLACE) {
+            // Not every file system can refuse to replace. There is nothing to replace: the folder was empty and no
+            // two files of a model have one name.
+            Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(&self.staging, &staged, parent, name),
+            done => done,
+        }
+        .map_err(|error| io("write", path.as_str(), error))
+    }
+
+    /// Opens the folder with this path and makes what is missing of it; the root, whose path is empty, is `None`.
+    fn descend(&self, path: &str) -> rustix::io::Result<Option<OwnedFd>> {
         let mut at: Option<OwnedFd> = None;
-        for component in components {
+        for component in path.split('/').filter(|component| !component.is_empty()) {
             let above = at.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
-            let made = match mkdirat(above, *component, Mode::RWXU) {
+            let made = match mkdirat(above, component, Mode::RWXU) {
                 Ok(()) => true,
                 Err(Errno::EXIST) => false,
                 Err(error) => return Err(error),
@@ -142,13 +161,17 @@ impl Folder {
         let fail = |error| io("finish", &self.shown, error);
         unlinkat(&self.root, STAGING, AtFlags::REMOVEDIR).map_err(fail)?;
         for path in folders(files) {
-            let components: Vec<&str> = path.split('/').collect();
-            if let Some(folder) = self.descend(&components).map_err(fail)? {
+            if let Some(folder) = self.descend(path).map_err(fail)? {
                 fchmod(&folder, SEALED).map_err(fail)?;
             }
         }
         Ok(())
     }
+}
+
+/// The path of the folder that a file lies in, empty for the root, and its name there.
+fn split(path: &RelPath) -> (&str, &str) {
+    path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()))
 }
 
 /// Every folder that the files lie in, the outer before the inner.
