@@ -12,6 +12,8 @@ mod testbed;
 
 #[path = "cli/artifacts.rs"]
 mod artifacts;
+#[path = "cli/copies.rs"]
+mod copies;
 #[path = "cli/folders.rs"]
 mod folders;
 #[path = "cli/models.rs"]

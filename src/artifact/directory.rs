@@ -13,7 +13,7 @@ use super::{
 use crate::evidence::{ArtifactReport, Digest, Failure, Outcome, Reason};
 
 /// Where the signature lies unless said otherwise.
-const SIGNATURE: &str = "model.sig";
+pub(super) const SIGNATURE: &str = "model.sig";
 
 /// Verifies that the folder `dir` holds exactly the files that one of `keys` signed.
 ///
@@ -82,13 +82,14 @@ fn inspect(
 }
 
 /// A signature file, and where it lies: exactly that entry is not one of the model's files.
-struct SignatureFile {
-    raw: Vec<u8>,
-    folder: Identity,
-    name: RelPath,
+pub(super) struct SignatureFile {
+    pub(super) raw: Vec<u8>,
+    pub(super) folder: Identity,
+    pub(super) name: RelPath,
 }
 
-fn read_signature(tree: &Tree, elsewhere: Option<&Path>) -> Result<SignatureFile, Failure> {
+/// Reads the signature, once: what lies there later has no say.
+pub(super) fn read_signature(tree: &Tree, elsewhere: Option<&Path>) -> Result<SignatureFile, Failure> {
     match elsewhere {
         None => read_signature_in(tree, RelPath::parse(SIGNATURE)?),
         Some(path) => {
@@ -132,7 +133,6 @@ mod tests {
     use std::{
         fs,
         os::unix::{fs::symlink, net::UnixListener},
-        sync::atomic::{AtomicBool, Ordering},
     };
 
     use proptest::prelude::*;
@@ -141,48 +141,12 @@ mod tests {
 
     use super::*;
     use crate::artifact::{
-        signature::testing::{Signer, digest, fixture_key},
+        signature::testing::{digest, fixture_key},
+        testing::{FILES, Model, OnFirstRead},
         tree::Silent,
     };
 
-    const FILES: &[(&str, &[u8])] = &[
-        ("config.json", b"{}"),
-        ("empty.bin", b""),
-        ("model.onnx", b"weights"),
-        ("sub/x.txt", b"x"),
-        ("sub.txt", b"y"),
-    ];
-
-    /// A signed model in a folder of its own, removed with it.
-    struct Model {
-        folder: tempfile::TempDir,
-        signer: Signer,
-    }
-
     impl Model {
-        fn signed(files: &[(&str, &[u8])]) -> Self {
-            let model = Self {
-                folder: tempfile::tempdir().unwrap(),
-                signer: Signer::new("release"),
-            };
-            for (name, content) in files {
-                model.write(name, content);
-            }
-            model.write(SIGNATURE, &model.signer.sign_files(files));
-            model
-        }
-
-        fn path(&self, name: &str) -> String {
-            format!("{}/{name}", self.folder.path().display())
-        }
-
-        fn write(&self, name: &str, content: &[u8]) {
-            if let Some((folder, _)) = name.rsplit_once('/') {
-                fs::create_dir_all(self.path(folder)).unwrap();
-            }
-            fs::write(self.path(name), content).unwrap();
-        }
-
         fn verify(&self) -> ArtifactReport {
             self.verify_with(None, &[])
         }
@@ -515,21 +479,11 @@ mod tests {
 
     // ---- while it is read
 
-    struct OnFirstRead<F>(AtomicBool, F);
-
-    impl<F: Fn() + Sync> Progress for OnFirstRead<F> {
-        fn advance(&self, _: u64) {
-            if !self.0.swap(true, Ordering::Relaxed) {
-                (self.1)();
-            }
-        }
-    }
-
     #[test]
     fn a_file_that_grows_while_it_is_read() {
         let weights = vec![7; 1 << 20];
         let model = Model::signed(&[("model.onnx", &weights)]);
-        let grow = OnFirstRead(AtomicBool::new(false), || {
+        let grow = OnFirstRead::new(|| {
             use std::io::Write as _;
             let mut file = fs::OpenOptions::new()
                 .append(true)
@@ -548,7 +502,7 @@ mod tests {
     fn a_file_that_is_rewritten_behind_the_reader() {
         let weights = vec![7; 1 << 20];
         let model = Model::signed(&[("model.onnx", &weights)]);
-        let rewrite = OnFirstRead(AtomicBool::new(false), || {
+        let rewrite = OnFirstRead::new(|| {
             use std::os::unix::fs::FileExt as _;
             let file = fs::OpenOptions::new()
                 .write(true)

@@ -2,15 +2,13 @@
 //! It verifies no signature: the digest it is given is one that was verified. It exposes the model's files and nothing
 //! else, above all not what nobody signed.
 
-mod folder;
-
 use std::{path::Path, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
-use self::folder::{Folder, failure};
 use super::{
+    folder::{Folder, failure},
     oci::{Client, Manifest, ModelContent, ModelFile, RegistryError},
     signature::{RelPath, printable},
 };
@@ -199,7 +197,8 @@ impl Job<'_> {
         out.flush().await.map_err(io)?;
         // The stream has ended well, so these are the bytes of the digest.
         let staged = out.into_inner().into_std().await;
-        Ok(self.folder.publish(number, &staged, &file.path)?)
+        Folder::finish(&staged, &file.path)?;
+        Ok(self.folder.publish(number, &file.path)?)
     }
 }
 

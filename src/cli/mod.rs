@@ -3,13 +3,16 @@
 
 pub mod check;
 pub mod completions;
+pub mod copy;
 pub mod crds;
 pub mod credentials;
 pub mod fetch;
 pub mod hosts;
 pub mod operator;
 mod screen;
+mod termination;
 pub mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -36,6 +39,7 @@ pub struct Cli {
 enum Command {
     Operator(operator::Args),
     Check(check::Args),
+    Copy(copy::Args),
     Crds(crds::Args),
     Fetch(fetch::Args),
     Verify(verify::Args),
@@ -48,6 +52,7 @@ impl Cli {
         match self.command {
             Command::Operator(args) => args.run(),
             Command::Check(args) => args.run(),
+            Command::Copy(args) => args.run(),
             Command::Crds(args) => args.run(),
             Command::Fetch(args) => args.run(),
             Command::Verify(args) => args.run(),

@@ -7,7 +7,15 @@ use test_case::test_case;
 
 use super::models::{PROBITY, Place, Said};
 
-const SUBCOMMANDS: [&str; 6] = ["operator", "check", "crds", "fetch", "verify", "completions"];
+const SUBCOMMANDS: [&str; 7] = [
+    "operator",
+    "check",
+    "copy",
+    "crds",
+    "fetch",
+    "verify",
+    "completions",
+];
 
 #[test]
 fn the_version_is_that_of_the_package() {

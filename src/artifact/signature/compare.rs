@@ -80,6 +80,28 @@ pub fn compare(
     }
 }
 
+/// Refuses what `compare` would refuse whatever the files hold: a file that nobody signed, a signed one that is missing.
+/// So a model that cannot verify is refused before its weights are read.
+pub(in crate::artifact) fn compare_names<'a>(
+    signed: &Verified<Manifest>,
+    found: impl IntoIterator<Item = &'a RelPath>,
+) -> Result<(), Failure> {
+    // As if every signed file were good; an unsigned one is refused whatever its digest.
+    let as_signed = |path: &RelPath| signed.get(path).map_or(signed.root, |file| file.digest);
+    let found = found.into_iter().map(|path| (path.clone(), as_signed(path)));
+    compare(signed, found).into_result()
+}
+
+impl Comparison {
+    /// The failure, when anything differs.
+    pub fn into_result(self) -> Result<(), Failure> {
+        match self.outcome {
+            Outcome::Verified => Ok(()),
+            Outcome::Refused(failure) => Err(failure),
+        }
+    }
+}
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Difference {
     path: RelPath,

@@ -15,6 +15,7 @@ mod statement;
 pub(crate) mod testing;
 mod trust;
 
+pub(in crate::artifact) use compare::compare_names;
 pub use compare::{Comparison, compare};
 pub use manifest::{Manifest, SignedFile};
 pub use oms::Verified;

@@ -13,9 +13,10 @@ use aws_lc_rs::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rustls_pki_types::pem::{PemObject as _, SectionKind};
 
-use crate::evidence::{Digest, Failure, KeyFingerprint, Reason, SignerIdentity};
+use crate::evidence::{
+    Digest, Failure, KeyArgument, KeyFingerprint, NO_RSA, Reason, SignerIdentity, der_of_pem,
+};
 
 /// The curves, each with the one hash OMS pairs it with.
 static CURVES: [(&str, &(dyn VerificationAlgorithm + Sync)); 3] = [
@@ -41,8 +42,19 @@ impl PublicKey {
         let shown = super::printable(name, 512);
         let invalid =
             |problem: String| Failure::new(Reason::TrustRootInvalid, format!("the key {shown} {problem}"));
-        let der = section(pem).map_err(invalid)?;
-        let (curve, algorithm, der) = parse_der(&der).map_err(invalid)?;
+        let der = der_of_pem(pem).map_err(invalid)?;
+        Self::of_der(shown, &der)
+    }
+
+    /// The key that `--key` of `probity copy` carries, under its name. Refused as [`Self::parse`] refuses.
+    pub fn from_argument(argument: &KeyArgument) -> Result<Self, Failure> {
+        Self::of_der(super::printable(argument.name(), 512), argument.der())
+    }
+
+    fn of_der(shown: String, der: &[u8]) -> Result<Self, Failure> {
+        let (curve, algorithm, der) = parse_der(der).map_err(|problem| {
+            Failure::new(Reason::TrustRootInvalid, format!("the key {shown} {problem}"))
+        })?;
         let identity = SignerIdentity {
             key: shown,
             fingerprint: sha256(&der),
@@ -158,36 +170,6 @@ fn to_digest(digest: &aws_lc_rs::digest::Digest) -> Digest {
     Digest::from_bytes(bytes)
 }
 
-/// The one `PUBLIC KEY` section, or what is there instead and what to do about it.
-fn section(pem: &str) -> Result<Vec<u8>, String> {
-    const WHOLE: &str = "give the whole file, from -----BEGIN PUBLIC KEY----- to -----END PUBLIC KEY-----";
-    let labels: Vec<&str> = pem
-        .lines()
-        .filter_map(|line| line.strip_prefix("-----BEGIN ")?.trim_end().strip_suffix("-----"))
-        .collect();
-    match labels.as_slice() {
-        ["PUBLIC KEY"] => {}
-        [] => return Err(format!("is not PEM: {WHOLE}")),
-        labels if labels.iter().any(|label| label.ends_with("PRIVATE KEY")) => {
-            return Err("is a private key, which whoever reads it can sign with: make a new key pair and give its public half (openssl pkey -in NEW.key -pubout)".to_owned());
-        }
-        labels if labels.contains(&"CERTIFICATE") => {
-            return Err(
-                "is a certificate: give its public key (openssl x509 -in CERT -noout -pubkey)".to_owned(),
-            );
-        }
-        ["RSA PUBLIC KEY"] => return Err(RSA.to_owned()),
-        [_] => return Err(format!("is PEM of another kind than PUBLIC KEY: {WHOLE}")),
-        labels => return Err(format!("is {} keys in one: give each its own name", labels.len())),
-    }
-    match <(SectionKind, Vec<u8>)>::from_pem_slice(pem.as_bytes()) {
-        Ok((SectionKind::PublicKey, der)) => Ok(der),
-        _ => Err(format!("is PEM that cannot be decoded: {WHOLE}")),
-    }
-}
-
-const RSA: &str = "is an RSA key: ECDSA on P-256, P-384 or P-521 is needed (openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256)";
-
 type Curve = (&'static str, &'static dyn VerificationAlgorithm, Vec<u8>);
 
 /// The curve, and the key in its one canonical encoding: compressed points and the like do not give a key a second fingerprint.
@@ -207,7 +189,7 @@ fn parse_der(der: &[u8]) -> Result<Curve, String> {
     }
     Err(
         if ParsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, der).is_ok() {
-            RSA.to_owned()
+            NO_RSA.to_owned()
         } else if ParsedPublicKey::new(&ED25519, der).is_ok() {
             "is an Ed25519 key, which model signatures do not use: ECDSA on P-256, P-384 or P-521 is needed"
                 .to_owned()

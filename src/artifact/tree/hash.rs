@@ -1,5 +1,5 @@
-//! SHA-256 of many files on all cores.
-//! It reads each file once, front to back, and refuses one that changes meanwhile.
+//! SHA-256 of many files on all cores, and whoever wants them gets the very bytes that are hashed.
+//! It reads each file once, front to back, no further than it was when found, and refuses one that changes meanwhile.
 
 use std::{
     io::{ErrorKind, Read as _},
@@ -38,6 +38,9 @@ pub trait Progress: Sync {
         let _ = bytes;
     }
 
+    /// Called when a file is done.
+    fn complete(&self) {}
+
     /// Asked often; once true, hashing stops with a failure.
     fn cancelled(&self) -> bool {
         false
@@ -50,16 +53,60 @@ pub struct Silent;
 
 impl Progress for Silent {}
 
+/// Takes the bytes of files while they are hashed, from several threads at once. Files are known by their place in the
+/// list that is hashed.
+pub(in crate::artifact) trait Sink: Sync {
+    /// What takes the bytes of one file.
+    type File;
+
+    /// A file begins.
+    fn begin(&self, index: usize) -> Result<Self::File, Failure>;
+
+    /// The next bytes of it; they are hashed already.
+    fn take(&self, index: usize, file: &mut Self::File, bytes: &[u8]) -> Result<(), Failure>;
+
+    /// It is complete, did not change meanwhile, and has this digest.
+    fn end(&self, index: usize, file: Self::File, digest: Digest) -> Result<(), Failure>;
+}
+
+/// Wants nothing.
+struct Nobody;
+
+impl Sink for Nobody {
+    type File = ();
+
+    fn begin(&self, _: usize) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn take(&self, _: usize, (): &mut (), _: &[u8]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn end(&self, _: usize, (): (), _: Digest) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
 /// Hashes the files and returns their digests in the same order. The first failure stops the rest.
 pub fn hash(tree: &Tree, files: &[FoundFile], progress: &dyn Progress) -> Result<Vec<Digest>, Failure> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    hash_into(tree, files, &Nobody, cores, progress)
+}
+
+/// The same, at most `parallel` files at a time, and every byte that was hashed goes into `sink`.
+pub(in crate::artifact) fn hash_into<S: Sink>(
+    tree: &Tree,
+    files: &[FoundFile],
+    sink: &S,
+    parallel: usize,
+    progress: &dyn Progress,
+) -> Result<Vec<Digest>, Failure> {
     let bytes = files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     progress.begin(files.len(), bytes);
-    let work = Work::new(tree, files, progress);
+    let work = Work::new(tree, files, sink, progress);
     let worthwhile = usize::try_from(bytes / PER_THREAD + 1).unwrap_or(usize::MAX);
-    let threads = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(files.len())
-        .min(worthwhile);
+    let threads = parallel.min(files.len()).min(worthwhile);
     thread::scope(|scope| {
         for _ in 1..threads {
             // Without another thread it takes longer, that is all: this one works through the whole list.
@@ -83,9 +130,10 @@ pub fn hash(tree: &Tree, files: &[FoundFile], progress: &dyn Progress) -> Result
         })
 }
 
-struct Work<'a> {
+struct Work<'a, S> {
     tree: &'a Tree,
     files: &'a [FoundFile],
+    sink: &'a S,
     /// Largest first, so that no thread starts on the largest when the others are done.
     order: Vec<usize>,
     next: AtomicUsize,
@@ -99,8 +147,8 @@ struct Results {
     failure: Option<Failure>,
 }
 
-impl<'a> Work<'a> {
-    fn new(tree: &'a Tree, files: &'a [FoundFile], progress: &'a dyn Progress) -> Self {
+impl<'a, S: Sink> Work<'a, S> {
+    fn new(tree: &'a Tree, files: &'a [FoundFile], sink: &'a S, progress: &'a dyn Progress) -> Self {
         let mut order: Vec<usize> = (0..files.len()).collect();
         order.sort_by_key(|&index| std::cmp::Reverse(files[index].size));
         let results = Mutex::new(Results {
@@ -110,6 +158,7 @@ impl<'a> Work<'a> {
         Self {
             tree,
             files,
+            sink,
             order,
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -126,7 +175,10 @@ impl<'a> Work<'a> {
             let Some(&index) = self.order.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
                 return;
             };
-            let result = self.one(&self.files[index], buffer);
+            let result = self.one(index, buffer);
+            if result.is_ok() {
+                self.progress.complete();
+            }
             let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
                 Ok(digest) => results.digests[index] = Some(digest),
@@ -138,16 +190,21 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn one(&self, found: &FoundFile, buffer: &mut [u8]) -> Result<Digest, Failure> {
+    fn one(&self, index: usize, buffer: &mut [u8]) -> Result<Digest, Failure> {
+        let found = &self.files[index];
         let path = &found.path;
         let mut file = self.tree.open_file(path)?;
         let before = fstat(&file).map_err(|error| io_failure("look at", path.as_str(), error.into()))?;
+        if u64::try_from(before.st_size) != Ok(found.size) {
+            return Err(changed(path));
+        }
         if found.size > BUFFER as u64 {
             // Only a hint; what it says is true anyway.
             let _ = fadvise(&file, 0, None, Advice::Sequential);
         }
         let mut context = Context::new(&SHA256);
-        let mut read: u64 = 0;
+        let mut taken = self.sink.begin(index)?;
+        let mut left = found.size;
         loop {
             if self.stop.load(Ordering::Relaxed) || self.progress.cancelled() {
                 return Err(Failure::new(
@@ -155,11 +212,15 @@ impl<'a> Work<'a> {
                     "verifying was interrupted before every file was read: run it again",
                 ));
             }
-            match file.read(buffer) {
+            // Once all was read, a byte more shows whether somebody appends: it is never waited for, and nobody gets it.
+            let wanted = usize::try_from(left).unwrap_or(BUFFER).clamp(1, BUFFER);
+            match file.read(&mut buffer[..wanted]) {
                 Ok(0) => break,
+                Ok(_) if left == 0 => return Err(changed(path)),
                 Ok(count) => {
                     context.update(&buffer[..count]);
-                    read += count as u64;
+                    self.sink.take(index, &mut taken, &buffer[..count])?;
+                    left -= count as u64;
                     self.progress.advance(count as u64);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -167,10 +228,12 @@ impl<'a> Work<'a> {
             }
         }
         let after = fstat(&file).map_err(|error| io_failure("look at", path.as_str(), error.into()))?;
-        if !is_same(&before, &after) || u64::try_from(after.st_size) != Ok(read) || read != found.size {
+        if !is_same(&before, &after) || left != 0 {
             return Err(changed(path));
         }
-        Ok(finish(context))
+        let digest = finish(context);
+        self.sink.end(index, taken, digest)?;
+        Ok(digest)
     }
 }
 
@@ -190,6 +253,6 @@ fn is_same(before: &Stat, after: &Stat) -> bool {
 fn changed(path: &RelPath) -> Failure {
     Failure::new(
         Reason::ChangedDuringVerify,
-        format!("{path} changed while it was read: verify again when nothing writes there"),
+        format!("{path} changed while it was read: run it again when nothing writes there"),
     )
 }

@@ -9,6 +9,7 @@ use std::{fs::File, io, os::fd::OwnedFd, path::Path};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 
 pub use hash::{Progress, Silent, hash};
+pub(super) use hash::{Sink, hash_into};
 pub use walk::{FoundFile, Skip, walk};
 
 use super::signature::RelPath;

@@ -127,6 +127,6 @@ impl Walk<'_> {
 fn changed(shown: &str) -> Failure {
     Failure::new(
         Reason::ChangedDuringVerify,
-        format!("{shown} changed while the folder was read: verify again when nothing writes there"),
+        format!("{shown} changed while the folder was read: run it again when nothing writes there"),
     )
 }

@@ -1,5 +1,5 @@
 //! Writes a model into a folder so that a file appears under its name only when it is complete and proven.
-//! It touches nothing but what a fetch of the same model could have made, and follows no link.
+//! It touches nothing but what writing the same model could have made, and follows no link.
 //!
 //! Names are opened component by component, each relative to the open folder above it and without following links. A
 //! component of a [`RelPath`] has no slash and is neither `.` nor `..`, so no step can lead out.
@@ -48,7 +48,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder and removes what an earlier fetch of the same files left in it.
+    /// Opens the folder and removes what an earlier run with the same files left in it.
     ///
     /// # Errors
     /// [`Reason::Io`] when the folder holds anything else: that is somebody's, and is left alone.
@@ -81,43 +81,66 @@ impl Folder {
     pub(super) fn stage(&self, number: usize) -> Result<File, Failure> {
         let name = number.to_string();
         let fail = |error| io("write to", &self.shown, error);
-        match unlinkat(&self.staging, &name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(fail(error)),
-        }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&self.staging, &name, flags, Mode::RUSR | Mode::WUSR)
-            .map(File::from)
-            .map_err(fail)
+        let create = || openat(&self.staging, &name, flags, Mode::RUSR | Mode::WUSR);
+        match create() {
+            Err(Errno::EXIST) => unlinkat(&self.staging, &name, AtFlags::empty()).and_then(|()| create()),
+            created => created,
+        }
+        .map(File::from)
+        .map_err(fail)
     }
 
-    /// Gives a staged file its name and makes it readable for everybody and writable for nobody.
-    pub(super) fn publish(&self, number: usize, file: &File, path: &RelPath) -> Result<(), Failure> {
-        let fail = |error| io("write", path.as_str(), error);
-        fchmod(file, FILE).map_err(fail)?;
-        let components: Vec<&str> = path.components().collect();
-        let Some((name, parents)) = components.split_last() else {
-            return Ok(());
-        };
-        let parent = self.descend(parents).map_err(fail)?;
-        let parent = parent.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
+    /// Makes a staged file readable for everybody and writable for nobody: it is complete, and has no name yet.
+    pub(super) fn finish(file: &File, path: &RelPath) -> Result<(), Failure> {
+        fchmod(file, FILE).map_err(|error| io("write", path.as_str(), error))
+    }
+
+    /// Gives a finished file its name.
+    pub(super) fn publish(&self, number: usize, path: &RelPath) -> Result<(), Failure> {
+        let (above, _) = split(path);
+        let parent = self
+            .descend(above)
+            .map_err(|error| io("write", path.as_str(), error))?;
+        self.rename(number, parent.as_ref(), path)
+    }
+
+    /// Gives finished files their names; their numbers are their places. Ordered by path it is done soonest.
+    pub(super) fn publish_all(&self, files: &[&RelPath]) -> Result<(), Failure> {
+        let mut opened: Option<(&str, Option<OwnedFd>)> = None;
+        for (number, path) in files.iter().enumerate() {
+            let (above, _) = split(path);
+            let parent = match opened.take() {
+                Some((last, parent)) if last == above => parent,
+                _ => self
+                    .descend(above)
+                    .map_err(|error| io("write", path.as_str(), error))?,
+            };
+            self.rename(number, parent.as_ref(), path)?;
+            opened = Some((above, parent));
+        }
+        Ok(())
+    }
+
+    fn rename(&self, number: usize, parent: Option<&OwnedFd>, path: &RelPath) -> Result<(), Failure> {
+        let parent = parent.map_or(self.root.as_fd(), AsFd::as_fd);
+        let (_, name) = split(path);
         let staged = number.to_string();
-        match renameat_with(&self.staging, &staged, parent, *name, RenameFlags::NOREPLACE) {
+        match renameat_with(&self.staging, &staged, parent, name, RenameFlags::NOREPLACE) {
             // Not every file system can refuse to replace. There is nothing to replace: the folder was empty and no
             // two files of a model have one name.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                rustix::fs::renameat(&self.staging, &staged, parent, *name).map_err(fail)
-            }
-            done => done.map_err(fail),
+            Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(&self.staging, &staged, parent, name),
+            done => done,
         }
+        .map_err(|error| io("write", path.as_str(), error))
     }
 
-    /// Opens the folder with these components, and makes what is missing; `None` is the root.
-    fn descend(&self, components: &[&str]) -> rustix::io::Result<Option<OwnedFd>> {
+    /// Opens the folder with this path and makes what is missing of it; the root, whose path is empty, is `None`.
+    fn descend(&self, path: &str) -> rustix::io::Result<Option<OwnedFd>> {
         let mut at: Option<OwnedFd> = None;
-        for component in components {
+        for component in path.split('/').filter(|component| !component.is_empty()) {
             let above = at.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
-            let made = match mkdirat(above, *component, Mode::RWXU) {
+            let made = match mkdirat(above, component, Mode::RWXU) {
                 Ok(()) => true,
                 Err(Errno::EXIST) => false,
                 Err(error) => return Err(error),
@@ -138,13 +161,17 @@ impl Folder {
         let fail = |error| io("finish", &self.shown, error);
         unlinkat(&self.root, STAGING, AtFlags::REMOVEDIR).map_err(fail)?;
         for path in folders(files) {
-            let components: Vec<&str> = path.split('/').collect();
-            if let Some(folder) = self.descend(&components).map_err(fail)? {
+            if let Some(folder) = self.descend(path).map_err(fail)? {
                 fchmod(&folder, SEALED).map_err(fail)?;
             }
         }
         Ok(())
     }
+}
+
+/// The path of the folder that a file lies in, empty for the root, and its name there.
+fn split(path: &RelPath) -> (&str, &str) {
+    path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()))
 }
 
 /// Every folder that the files lie in, the outer before the inner.
@@ -159,7 +186,7 @@ fn folders<'a>(files: &[&'a RelPath]) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// What a fetch of a model may have left behind.
+/// What writing a model may have left behind.
 struct Ours<'a> {
     files: BTreeSet<&'a str>,
     folders: BTreeSet<&'a str>,
@@ -174,7 +201,7 @@ impl<'a> Ours<'a> {
             return Err(Failure::new(
                 Reason::MalformedPath,
                 format!(
-                    "the model has a file `{path}`, a name that is used while fetching: rename it and sign the model again"
+                    "the model has a file `{path}`, a name that is used while a model is written: rename it and sign the model again"
                 ),
             ));
         }
@@ -301,7 +328,8 @@ mod tests {
     fn write(folder: &Folder, number: usize, path: &RelPath, content: &str) {
         let mut file = folder.stage(number).unwrap();
         file.write_all(content.as_bytes()).unwrap();
-        folder.publish(number, &file, path).unwrap();
+        Folder::finish(&file, path).unwrap();
+        folder.publish(number, path).unwrap();
     }
 
     fn mode(path: &Path) -> u32 {
@@ -319,7 +347,8 @@ mod tests {
             !temp.path().join("model.onnx").exists(),
             "a file that is not proven has no name"
         );
-        folder.publish(0, &staged, names[0]).unwrap();
+        Folder::finish(&staged, names[0]).unwrap();
+        folder.publish(0, names[0]).unwrap();
         write(&folder, 1, names[1], "c");
         write(&folder, 2, names[2], "d");
         folder.seal(&names).unwrap();
@@ -411,8 +440,8 @@ mod tests {
         let target = outside.path().join("c");
         symlink(&target, temp.path().join("c")).unwrap();
         for (number, path) in names.iter().enumerate() {
-            let file = folder.stage(number).unwrap();
-            assert!(folder.publish(number, &file, path).is_err(), "{path}");
+            folder.stage(number).unwrap();
+            assert!(folder.publish(number, path).is_err(), "{path}");
         }
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
         // A link within the staging folder is removed and what it points to stays.
