@@ -2,6 +2,7 @@
 //! exemption. Pure: the pod, its model and the recorded verdicts come in as values, so that every door answers the same.
 
 mod change;
+mod grace;
 mod managed;
 #[cfg(test)]
 mod tests;
