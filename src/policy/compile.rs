@@ -11,7 +11,9 @@ use super::{
     checks::repositories::Repositories, trust::TrustRoots, written::policy_name,
 };
 use crate::{
-    api::v1alpha1::{PolicyBody, SignerDefinition, UnmanagedPods},
+    api::v1alpha1::{
+        MAX_GRACE_PERIOD_SECONDS, OnViolation, PolicyBody, SignerDefinition, UnmanagedPods, ViolationAction,
+    },
     evidence::{Digest, Effect, Reason},
 };
 
@@ -53,6 +55,7 @@ pub fn compile<P: Policy>(policy: &P, trust: &TrustRoots) -> Rules {
             Effect::Audit => UnmanagedPods::Allow,
         }),
         exempt: exemptions(body, &mut problems),
+        grace_period: grace_period(body, &mut problems),
         problems,
         ..empty::<P>(policy.meta(), namespaces)
     }
@@ -136,6 +139,26 @@ fn approvals(body: &PolicyBody, problems: &mut Vec<Problem>) -> BTreeMap<Digest,
         });
     }
     approved
+}
+
+/// For how long what serves is replaced after it turned bad. A time that makes no sense is a mistake like any other, and
+/// never the longer for it.
+fn grace_period(body: &PolicyBody, problems: &mut Vec<Problem>) -> SignedDuration {
+    // `Alert` is all there is to do yet: another action is another type, and does not compile without a look at this.
+    let Some(OnViolation {
+        action: ViolationAction::Alert,
+        grace_period_seconds: seconds,
+    }) = &body.on_violation
+    else {
+        return DEFAULT_GRACE_PERIOD;
+    };
+    if *seconds > MAX_GRACE_PERIOD_SECONDS {
+        let message =
+            format!("{seconds} seconds are more than thirty days: write at most {MAX_GRACE_PERIOD_SECONDS}");
+        problems.push(invalid("spec.onViolation.gracePeriodSeconds", message));
+        return DEFAULT_GRACE_PERIOD;
+    }
+    SignedDuration::from_secs(i64::from(*seconds))
 }
 
 /// The exemptions. One that could not be met is a mistake, and one that half the world could meet would be worse.
@@ -310,6 +333,7 @@ mod tests {
         json!({
             "namespaceSelector": {},
             "exempt": [],
+            "onViolation": null,
             "signers": [
                 {"name": "release", "key": {"trustRoot": "bank-keys", "keys": ["q3"]}},
                 {"name": "vault", "key": {"trustRoot": "bank-keys", "keys": ["q4"]}},
@@ -399,6 +423,18 @@ mod tests {
         policy(spec).unmanaged_pods
     }
 
+    #[test_case(json!(null) => 24 * 60 * 60; "left out")]
+    #[test_case(json!({"action": "Alert", "gracePeriodSeconds": 600}) => 600; "ten minutes")]
+    #[test_case(json!({"action": "Alert", "gracePeriodSeconds": 0}) => 0; "none")]
+    #[test_case(json!({"action": "Alert", "gracePeriodSeconds": 2_592_000}) => 2_592_000; "thirty days")]
+    fn grace_periods(on_violation: Value) -> i64 {
+        let mut spec = sound();
+        spec["onViolation"] = on_violation;
+        let rules = policy(spec);
+        assert_eq!(rules.ready(), Ok(()));
+        rules.grace_period.as_secs()
+    }
+
     #[test_case(json!(null), json!(null) => (Effect::Enforce, Effect::Enforce); "left out")]
     #[test_case(json!("Warn"), json!(null) => (Effect::Warn, Effect::Warn); "of the whole policy")]
     #[test_case(json!(null), json!("Audit") => (Effect::Enforce, Effect::Audit); "of a section")]
@@ -482,6 +518,7 @@ mod tests {
     #[test_case("/exempt", json!([{"imageDigests": [format!("sha256:{}", "ab".repeat(32))], "requester": "system:*", "reason": "r"}]), "spec.exempt[0].requester", "is no account"; "an exemption of half the world")]
     #[test_case("/exempt", json!([{"imageDigests": [format!("sha256:{}", "ab".repeat(32))], "requester": "", "reason": "r"}]), "spec.exempt[0].requester", "is no account"; "an exemption of nobody")]
     #[test_case("/exempt", json!([{"imageDigests": [format!("sha256:{}", "ab".repeat(32))], "requester": "a", "reason": " "}]), "spec.exempt[0].reason", "write the reason"; "an exemption without a reason")]
+    #[test_case("/onViolation", json!({"action": "Alert", "gracePeriodSeconds": 2_592_001}), "spec.onViolation.gracePeriodSeconds", "more than thirty days"; "a grace period without an end")]
     fn a_problem_of_the_policy_itself_blocks_it(pointer: &str, value: Value, field: &str, words: &str) {
         let rules = compiled(pointer, value);
         let problem = rules.blocking()[0];

@@ -3,6 +3,7 @@
 
 mod adopted;
 mod change;
+mod grace;
 mod managed;
 #[cfg(test)]
 mod tests;

@@ -83,6 +83,12 @@ fn body() -> impl Strategy<Value = (String, Value)> {
         ]),
     );
     let revoked = vec(select(vec![SUBJECT, OTHER]), 0..2);
+    let on_violation = select(vec![
+        json!(null),
+        json!({"action": "Alert", "gracePeriodSeconds": 0}),
+        json!({"action": "Alert", "gracePeriodSeconds": 3600}),
+        json!({"action": "Alert", "gracePeriodSeconds": 1_000_000_000}),
+    ]);
     let expires = select(vec![
         json!(null),
         json!("1970-01-01T00:00:00Z"),
@@ -104,9 +110,10 @@ fn body() -> impl Strategy<Value = (String, Value)> {
         repositories,
         revoked,
         approved,
+        on_violation,
     )
         .prop_map(
-            |(name, (effect, model_effect), signers, threshold, repositories, revoked, approved)| {
+            |(name, (effect, model_effect), signers, threshold, repositories, revoked, approved, on_violation)| {
                 let names: Vec<_> = (0..signers.len()).map(|at| format!("s{at}")).collect();
                 let definitions: Vec<_> = names
                     .iter()
@@ -127,7 +134,7 @@ fn body() -> impl Strategy<Value = (String, Value)> {
                 if let Some(glob) = repositories {
                     model["repositories"] = json!([glob]);
                 }
-                (name, json!({"effect": effect, "signers": definitions, "model": model}))
+                (name, json!({"effect": effect, "signers": definitions, "model": model, "onViolation": on_violation}))
             },
         )
 }

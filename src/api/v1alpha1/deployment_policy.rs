@@ -91,6 +91,36 @@ pub struct PolicyBody {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 32))]
     pub exempt: Option<Vec<PodExemption>>,
+    /// What happens when a model that serves no longer is what this policy asks for: a key was withdrawn, or the policy made
+    /// stricter. Left out: `Alert`, with a grace period of 86400 seconds, a day. Of several policies that are enforced the
+    /// shortest grace period counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<OnViolation>")]
+    pub on_violation: Option<OnViolation>,
+}
+
+/// What happens when a model that serves no longer is what the policy asks for. Both fields are asked for, so that one
+/// that is misspelt does not become the milder default.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OnViolation {
+    /// `Alert`: the model's status and Events say what is wrong, and the pods it has go on.
+    pub action: ViolationAction,
+    /// For how long pods of it that are lost are made again, exactly as they served, in seconds since the policy stopped
+    /// admitting it: at most 2592000, thirty days. `0`: none is. Of revoked content none is, whatever this says.
+    #[schemars(range(min = 0, max = MAX_GRACE_PERIOD_SECONDS))]
+    pub grace_period_seconds: u32,
+}
+
+/// The longest grace period, in seconds: thirty days.
+pub const MAX_GRACE_PERIOD_SECONDS: u32 = 30 * 24 * 60 * 60;
+
+/// What is done about a model that serves and no longer is what a policy asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum ViolationAction {
+    /// People are told.
+    Alert,
 }
 
 /// What happens to pods that no `ModelDeployment` answers for.

@@ -12,8 +12,8 @@ pub use artifact_verification::{
 };
 pub use deployment_policy::{
     Approval, ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, DeploymentPolicy, DeploymentPolicySpec,
-    KeySigner, ModelRequirements, PodExemption, PolicyBody, PolicyStatus, Revocation, SignerDefinition,
-    UnmanagedPods,
+    KeySigner, MAX_GRACE_PERIOD_SECONDS, ModelRequirements, OnViolation, PodExemption, PolicyBody,
+    PolicyStatus, Revocation, SignerDefinition, UnmanagedPods, ViolationAction,
 };
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,

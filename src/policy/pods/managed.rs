@@ -6,7 +6,7 @@ use std::iter;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{PodRequest, Recorded, is_ours, pass, refused};
+use super::{PodRequest, Recorded, grace::Grace, is_ours, pass, refused};
 use crate::{
     api::{
         MODEL_LABEL,
@@ -194,23 +194,30 @@ fn as_serving<'a>(model: &'a ModelDeployment, serving: &'a ServingModel) -> Opti
 
 /// The pod is as planned: now its content decides.
 fn answer(candidate: &Candidate<'_>, world: &World, namespace: &str, now: Timestamp) -> Decision {
+    let decision = &candidate.decision;
     let planned = |message: &str| pass(RuleId::PodPlan, message);
-    let mut findings = candidate.decision.findings.clone();
-    if candidate.decision.admits() {
+    let mut findings = decision.findings.clone();
+    if decision.admits() {
         findings.push(planned("the pod is as planned"));
-    } else if let Some(until) = tolerated_until(candidate, world, namespace)
-        && now < until
-    {
-        // What serves is not proven any more. It is alerted about; that nodes come and go must not end it before time.
-        let message = format!(
-            "the pod replaces one of what serves; it is not proven any more ({}), and is replaced until {until}",
-            candidate.decision.sentence()
-        );
-        let alert = Finding {
-            reason: candidate.decision.reason(),
-            ..planned(&message)
-        };
-        return with_signers(Decision::of(vec![alert]), candidate);
+    } else if let Some(grace) = grace(candidate, world, namespace, now) {
+        if let Some(until) = grace.lasts(now) {
+            // What serves is not proven any more. It is alerted about; that nodes come and go must not end it before time.
+            let message = format!(
+                "the pod replaces one of what serves; it is not proven any more ({}), and is replaced until {until}",
+                decision.sentence()
+            );
+            let alert = Finding {
+                reason: decision.reason(),
+                ..planned(&message)
+            };
+            return with_signers(Decision::of(vec![alert]), candidate);
+        }
+        // It is refused for what was wrong all the time; why only now is part of it.
+        findings.push(Finding {
+            verdict: decision.verdict,
+            reason: decision.reason(),
+            ..planned(&format!("{}: {}", grace.over(), decision.sentence()))
+        });
     }
     with_signers(Decision::of(findings), candidate)
 }
@@ -223,8 +230,13 @@ fn with_signers(decision: Decision, candidate: &Candidate<'_>) -> Decision {
     }
 }
 
-/// Until when pods of what serves are replaced although policy no longer admits it; none when they are not.
-fn tolerated_until(candidate: &Candidate<'_>, world: &World, namespace: &str) -> Option<Timestamp> {
+/// The grace for pods of what serves although policy no longer admits it; none for anything else.
+fn grace<'a>(
+    candidate: &Candidate<'_>,
+    world: &'a World,
+    namespace: &'a str,
+    now: Timestamp,
+) -> Option<Grace<'a>> {
     let failing = || {
         candidate
             .decision
@@ -237,13 +249,7 @@ fn tolerated_until(candidate: &Candidate<'_>, world: &World, namespace: &str) ->
         return None;
     }
     let serving = candidate.content.model.status.as_ref()?.serving.as_ref()?;
+    let since = serving.unproven_since.as_ref().map(|since| since.0);
     let labels = world.namespaces.get(namespace)?;
-    let grace = super::selecting(&world.rules, namespace, labels)
-        .map(|rules| rules.grace_period)
-        .min()?;
-    match &serving.unproven_since {
-        Some(since) => since.0.checked_add(grace).ok(),
-        // It turned bad just now, and the operator has not written since when.
-        None => Some(Timestamp::MAX),
-    }
+    Grace::of(super::selecting(&world.rules, namespace, labels), since, now)
 }

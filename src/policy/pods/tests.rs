@@ -310,7 +310,10 @@ fn when_the_key_is_withdrawn_what_serves_is_replaced_until_the_grace_period_ends
         "{decision:?}"
     );
     door.now = bad_since + DAY;
-    assert_eq!(door.ask_planned(GOOD).reason(), Some(Reason::SignerMismatch));
+    let decision = door.ask_planned(GOOD);
+    assert_eq!(decision.reason(), Some(Reason::SignerMismatch));
+    let ended = (bad_since + DAY).to_string();
+    assert!(decision.message().contains(&ended), "{decision:?}");
 }
 
 #[test]
@@ -348,9 +351,24 @@ fn the_shortest_grace_period_counts() {
     let mut strict = rules(vec![signer("release", &[2])]);
     strict.grace_period = SignedDuration::ZERO;
     door.world.rules.push(strict);
+    assert!(!door.ask_planned(GOOD).admits(), "it turned bad just now");
     let now = door.now;
     door.unproven_since(now);
     assert!(!door.ask_planned(GOOD).admits());
+}
+
+#[test]
+fn a_policy_that_only_looks_does_not_shorten_the_grace_period() {
+    let mut door = Door::new();
+    door.serves();
+    door.world.rules.push(rules(vec![signer("release", &[2])]));
+    let mut looks = rules(vec![signer("release", &[2])]);
+    (looks.effect, looks.model_effect) = (Effect::Audit, Effect::Audit);
+    looks.grace_period = SignedDuration::ZERO;
+    door.world.rules.push(looks);
+    let now = door.now;
+    door.unproven_since(now);
+    assert!(door.ask_planned(GOOD).admits());
 }
 
 // Pods no model answers for.
