@@ -4,7 +4,6 @@
 pub mod certificates;
 mod gate;
 mod metrics;
-mod owners;
 mod records;
 mod review;
 mod server;

@@ -19,16 +19,11 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     api::v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
-    controller::world::follow,
+    controller::{owners::Owners, world::follow},
 };
 
-use super::owners::Owners;
-
-/// A pod goes back to a ReplicaSet, its Deployment and that one's maker, and no further.
-const MAX_OWNERS: usize = 3;
-
 /// How long a read may take: well below what the API server gives the webhook.
-pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An object that could not be decoded harms only itself.
 type Guarded<K> = DeserializeGuard<K>;
@@ -87,20 +82,7 @@ impl Records {
         direct: &OwnerReference,
         known: impl Fn(&[WorkloadRef]) -> bool,
     ) -> Vec<WorkloadRef> {
-        let mut owners = Vec::new();
-        let mut next = Some(direct.clone());
-        while let Some(owner) = next.take() {
-            owners.push(WorkloadRef {
-                api_version: owner.api_version.clone(),
-                kind: owner.kind.clone(),
-                name: owner.name.clone(),
-            });
-            if known(&owners) || owners.len() == MAX_OWNERS {
-                break;
-            }
-            next = self.owners.of(&self.client, namespace, &owner).await;
-        }
-        owners
+        self.owners.chain(&self.client, namespace, direct, known).await
     }
 
     /// Those of these verifications that the watch has.

@@ -10,6 +10,7 @@ pub mod artifact_verification;
 pub mod condition;
 pub mod metrics;
 pub mod model_deployment;
+pub mod owners;
 pub mod policy;
 mod retry;
 pub mod source;

@@ -14,7 +14,7 @@ use crate::{
         MODEL_LABEL,
         v1alpha1::{ModelDeployment, TrustedKey, WorkloadRef},
     },
-    evidence::{Digest, Effect, Origin, Reason, RuleId},
+    evidence::{Digest, Effect, KeyArgument, Origin, Reason, RuleId},
     policy::{Decision, Evidence, Facts, World, accept, evaluate, pinned, required_keys, selecting},
     workload::{AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, PodSettings, Terms, fit, unfit},
 };
@@ -145,20 +145,19 @@ fn terms(model: &ModelDeployment, world: &World, settings: &PodSettings) -> Term
     refuse.dedup();
     Terms {
         image: settings.fetch_image.clone(),
-        keys: required_keys(world, &namespace).iter().map(argument).collect(),
+        keys: required_keys(world, &namespace)
+            .iter()
+            .filter_map(argument)
+            .collect(),
         digest: pinned(model),
         refuse,
     }
 }
 
-/// The key as `probity copy --key` reads it: its name and its DER in base64, which is what PEM has between its lines.
-fn argument(key: &TrustedKey) -> String {
-    let body = key
-        .public_key
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with("-----"));
-    format!("{}={}", key.name, body.collect::<String>())
+/// The key as `probity copy --key` reads it. One that cannot be read was left out when the policy was compiled.
+fn argument(key: &TrustedKey) -> Option<String> {
+    let argument = KeyArgument::from_pem(&key.name, &key.public_key).ok()?;
+    Some(argument.to_string())
 }
 
 /// Whether the model governs one of these controllers.

@@ -10,6 +10,7 @@ use std::{
     collections::HashMap,
     fmt::Debug,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use k8s_openapi::{
@@ -20,23 +21,49 @@ use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 
 use serde::de::DeserializeOwned;
 
-use super::records::READ_TIMEOUT;
+use crate::api::v1alpha1::WorkloadRef;
+
+/// A pod goes back to a ReplicaSet, its Deployment and that one's maker, and no further.
+const MAX_OWNERS: usize = 3;
+
+/// How long a read may take: well below what the API server gives a webhook.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// At most this many are remembered; a cluster that has more reads some again.
 const MOST: usize = 16_384;
 
 /// The controllers of controllers, by uid.
-#[derive(Default)]
-pub(super) struct Owners(Mutex<HashMap<String, OwnerReference>>);
+#[derive(Debug, Default)]
+pub struct Owners(Mutex<HashMap<String, OwnerReference>>);
 
 impl Owners {
-    /// The controller of this owner; none when it has none, is of another kind, or is not there under this uid.
-    pub(super) async fn of(
+    /// The controllers that an object with this owner goes back to, the nearest first, as far as one is `known` to be what is
+    /// looked for. An owner is who has the name and the uid.
+    pub async fn chain(
         &self,
         client: &Client,
         namespace: &str,
-        owner: &OwnerReference,
-    ) -> Option<OwnerReference> {
+        direct: &OwnerReference,
+        known: impl Fn(&[WorkloadRef]) -> bool,
+    ) -> Vec<WorkloadRef> {
+        let mut owners = Vec::new();
+        let mut next = Some(direct.clone());
+        while let Some(owner) = next.take() {
+            owners.push(WorkloadRef {
+                api_version: owner.api_version.clone(),
+                kind: owner.kind.clone(),
+                name: owner.name.clone(),
+            });
+            if known(&owners) || owners.len() == MAX_OWNERS {
+                break;
+            }
+            next = self.of(client, namespace, &owner).await;
+        }
+        owners
+    }
+
+    /// The controller of this owner; none when it has none, is of another kind, or is not there under this uid.
+    async fn of(&self, client: &Client, namespace: &str, owner: &OwnerReference) -> Option<OwnerReference> {
         let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(controller) = known().get(&owner.uid) {
             return Some(controller.clone());
