@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{
-        MAX_GRACE_PERIOD_SECONDS, OnViolation, PolicyBody, SignerDefinition, UnmanagedPods, ViolationAction,
+        MAX_GRACE_PERIOD_SECONDS, OnViolation, PolicyBody, SignerDefinition, UnmanagedPods, UnprovenPods,
+        ViolationAction,
     },
     evidence::{Digest, Effect, Reason},
 };
@@ -49,6 +50,7 @@ pub fn compile<P: Policy>(policy: &P, trust: &TrustRoots) -> Rules {
         repositories,
         approved: approvals(body, &mut problems),
         revoked,
+        unproven_pods: body.unproven_pods.unwrap_or(UnprovenPods::Report),
         unmanaged_pods: body.unmanaged_pods.unwrap_or(match effect {
             Effect::Enforce => UnmanagedPods::Deny,
             Effect::Warn => UnmanagedPods::Warn,
@@ -87,6 +89,7 @@ fn empty<P: Policy>(meta: &ObjectMeta, namespaces: NamespaceSelector) -> Rules {
         approved: BTreeMap::new(),
         revoked: BTreeMap::new(),
         unmanaged_pods: UnmanagedPods::Deny,
+        unproven_pods: UnprovenPods::Report,
         exempt: Vec::new(),
         grace_period: DEFAULT_GRACE_PERIOD,
         problems: Vec::new(),

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{checks::repositories::Repositories, select::NamespaceSelector};
 use crate::{
-    api::v1alpha1::{TrustedKey, UnmanagedPods},
+    api::v1alpha1::{TrustedKey, UnmanagedPods, UnprovenPods},
     evidence::{Digest, Effect, Failure, Reason, RuleId},
 };
 
@@ -109,6 +109,8 @@ pub struct Rules {
     pub unmanaged_pods: UnmanagedPods,
     /// Which of those pods this policy lets run. Another policy that does not still refuses them.
     pub exempt: Vec<Exemption>,
+    /// Whether pods that are not shown to run the verified model are replaced.
+    pub unproven_pods: UnprovenPods,
     /// For how long pods of what serves are replaced after it turned bad.
     pub grace_period: SignedDuration,
     /// What keeps the policy as a whole from being applied. While there is one, the policy denies wherever it selects, as far

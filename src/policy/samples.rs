@@ -73,6 +73,7 @@ pub(super) fn rules(signers: Vec<SignerRule>) -> Rules {
         approved: BTreeMap::new(),
         revoked: BTreeMap::new(),
         unmanaged_pods: UnmanagedPods::Deny,
+        unproven_pods: crate::api::v1alpha1::UnprovenPods::Report,
         exempt: Vec::new(),
         grace_period: crate::policy::DEFAULT_GRACE_PERIOD,
         problems: Vec::new(),

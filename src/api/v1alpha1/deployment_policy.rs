@@ -97,6 +97,23 @@ pub struct PolicyBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::value::<OnViolation>")]
     pub on_violation: Option<OnViolation>,
+    /// What happens to pods of a workload that a `ModelDeployment` governs and that are not shown to run its model, because
+    /// they are older than that or were let in before. Left out: `Report`. Of several policies that are enforced one that says
+    /// `Evict` is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<UnprovenPods>")]
+    pub unproven_pods: Option<UnprovenPods>,
+}
+
+/// What happens to pods that are not shown to run the verified model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum UnprovenPods {
+    /// The model's status lists them.
+    Report,
+    /// They are evicted, one of a workload at a time and only while its others are ready, as disruption budgets allow; what
+    /// their controller makes in their place verifies the model first. One whose replacement would be refused stays.
+    Evict,
 }
 
 /// What happens when a model that serves no longer is what the policy asks for. Both fields are asked for, so that one

@@ -13,7 +13,7 @@ pub use artifact_verification::{
 pub use deployment_policy::{
     Approval, ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, DeploymentPolicy, DeploymentPolicySpec,
     KeySigner, MAX_GRACE_PERIOD_SECONDS, ModelRequirements, OnViolation, PodExemption, PolicyBody,
-    PolicyStatus, Revocation, SignerDefinition, UnmanagedPods, ViolationAction,
+    PolicyStatus, Revocation, SignerDefinition, UnmanagedPods, UnprovenPods, ViolationAction,
 };
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,
