@@ -28,6 +28,9 @@ pub struct Args {
     /// This program's own image by digest; its `fetch` runs in every model's pod.
     #[arg(long, value_name = "REPOSITORY@sha256:…", value_parser = pinned)]
     fetch_image: Reference,
+    /// The same of an earlier release, whose pods still run and whose reports are still believed. May be repeated.
+    #[arg(long = "previous-image", value_name = "REPOSITORY@sha256:…", value_parser = pinned)]
+    previous_images: Vec<Reference>,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     admin_address: SocketAddr,
@@ -161,6 +164,7 @@ impl Args {
         let settings = operator::Settings {
             controllers: controller::Settings {
                 fetch_image: self.fetch_image.to_string(),
+                previous_images: self.previous_images.iter().map(ToString::to_string).collect(),
                 hosts: self.hosts.policy(),
                 concurrency: self.concurrency,
             },

@@ -3,8 +3,10 @@
 
 mod apply;
 mod certificates;
+mod evict;
 mod patch_status;
 
 pub use apply::{Applied, Applier, ApplyError, is_controlled_by};
 pub use certificates::{BundleError, CERTIFICATES_MANAGER, Published, Webhooks, keep_secret, publish_bundle};
+pub use evict::{EvictError, Evicted, evict};
 pub use patch_status::{StatusError, patch_status};

@@ -6,6 +6,7 @@
     reason = "the edge: here the client is made, gathered with, and handed to cluster"
 )]
 
+mod adoption;
 pub mod artifact_verification;
 pub mod condition;
 pub mod metrics;
@@ -38,12 +39,15 @@ use kube::{
 
 use crate::{
     artifact::oci,
-    cluster::{Applier, ApplyError, StatusError},
+    cluster::{Applier, ApplyError, EvictError, StatusError},
     evidence::{Failure, Reason},
     workload::PodSettings,
 };
 
-use self::{metrics::Metrics, model_deployment::Looks, policy::TallyView, retry::Retry, world::WorldView};
+use self::{
+    metrics::Metrics, model_deployment::Looks, owners::Owners, policy::TallyView, retry::Retry,
+    world::WorldView,
+};
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
 pub struct Context {
@@ -56,6 +60,7 @@ pub struct Context {
     metrics: Arc<Metrics>,
     retry: Retry,
     looks: Arc<Looks>,
+    owners: Owners,
     tally: TallyView,
 }
 
@@ -64,6 +69,8 @@ pub struct Context {
 pub struct Settings {
     /// The operator's own image by digest: the init container that fetches runs from it.
     pub fetch_image: String,
+    /// The same of earlier releases, whose pods still run.
+    pub previous_images: Vec<String>,
     /// Which registries may be asked, and how.
     pub hosts: oci::HostPolicy,
     /// How many objects of a kind are reconciled at once.
@@ -75,6 +82,7 @@ impl Settings {
     pub fn pods(&self) -> PodSettings {
         PodSettings {
             fetch_image: self.fetch_image.clone(),
+            previous_images: self.previous_images.clone(),
             host_arguments: self.hosts.arguments(),
         }
     }
@@ -99,6 +107,7 @@ impl Context {
             applier: Applier::default(),
             retry: Retry::default(),
             looks: Arc::default(),
+            owners: Owners::default(),
             client,
             settings,
             registry,
@@ -232,6 +241,9 @@ pub enum Error {
     /// Writing a status failed.
     #[error(transparent)]
     Status(#[from] StatusError),
+    /// Evicting a pod failed.
+    #[error(transparent)]
+    Evict(#[from] EvictError),
 }
 
 impl Error {
@@ -241,6 +253,7 @@ impl Error {
             Self::Gather { source, .. } => source,
             Self::Apply(error) => error.cause(),
             Self::Status(error) => error.cause(),
+            Self::Evict(error) => error.cause(),
         };
         match cause {
             kube::Error::Api(status) if status.is_conflict() => "conflict",

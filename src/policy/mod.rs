@@ -33,7 +33,7 @@ pub use compile::{DEFAULT_GRACE_PERIOD, compile, unreadable};
 pub use decision::{Decision, MAX_FINDINGS, evaluate, foregone, severity};
 pub use facts::{Evidence, Facts, Verification};
 pub use request::{Request, as_it_serves, folder_hash, pinned, source_hash};
-pub use requirements::{MAX_KEYS, observed_keys, required_keys};
+pub use requirements::{MAX_KEYS, is_enforced, observed_keys, required_keys};
 pub use rules::{ApprovalRule, Exemption, Problem, Rules, SignerRule};
 pub use select::{NamespaceSelector, selecting};
 pub use verdicts::Verifications;

@@ -42,7 +42,7 @@ fn keys(world: &World, namespace: &str, enforced: bool) -> Vec<TrustedKey> {
 }
 
 /// Whether what the policy says of a model's signatures can deny.
-pub(super) fn is_enforced(rules: &Rules) -> bool {
+pub fn is_enforced(rules: &Rules) -> bool {
     rules.effect_of(RuleId::ModelSignature) == Effect::Enforce
 }
 

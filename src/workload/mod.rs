@@ -40,8 +40,17 @@ pub const CREDENTIALS_VOLUME: &str = "probity-credentials";
 pub struct PodSettings {
     /// The operator's own image by digest: the init container that fetches runs from it.
     pub fetch_image: String,
+    /// The same of earlier releases, whose pods still run.
+    pub previous_images: Vec<String>,
     /// Which hosts `probity fetch` may ask, as arguments to it.
     pub host_arguments: Vec<String>,
+}
+
+impl PodSettings {
+    /// Whether this is the operator's own image, of this release or an earlier one.
+    pub fn is_ours(&self, image: &str) -> bool {
+        self.fetch_image == image || self.previous_images.iter().any(|previous| previous == image)
+    }
 }
 
 /// What of a model its pods are built from, beside the content they run.

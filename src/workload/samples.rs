@@ -39,6 +39,7 @@ pub fn model(digest: Digest) -> ModelDeployment {
 pub fn settings() -> PodSettings {
     PodSettings {
         fetch_image: format!("registry.example/probity@{}", Digest::from_bytes([0xfe; 32])),
+        previous_images: Vec::new(),
         host_arguments: vec!["--allow-host".into(), "auth.example".into()],
     }
 }

@@ -94,6 +94,7 @@ impl Operator {
                     let settings = Settings {
                         controllers: controller::Settings {
                             fetch_image: FETCH_IMAGE.into(),
+                            previous_images: Vec::new(),
                             hosts,
                             concurrency: 16,
                         },

@@ -30,13 +30,14 @@ use kube::{
 use crate::{
     api::{
         FIELD_MANAGER, MODEL_LABEL,
-        v1alpha1::{ArtifactVerification, ModelDeployment, ModelDeploymentStatus},
+        v1alpha1::{ArtifactVerification, ModelDeployment, ModelDeploymentStatus, WorkloadRef},
     },
     cluster::{Applied, patch_status},
+    policy::World,
     workload::Workload,
 };
 
-use super::{Context, Error, error_policy, observe};
+use super::{Context, Error, adoption, error_policy, observe};
 pub use gather::Snapshot;
 use gather::gather;
 use looks::Begun;
@@ -112,6 +113,11 @@ async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<
         context.looks.forget(&seen);
         return Ok(Action::await_change());
     };
+    if let Some(workload) = &model.spec.workload_ref {
+        let until = adopted(&context, &model, workload, &snapshot, &world, now).await?;
+        context.looks.settle(&model, &basis, Some(until));
+        return Ok(next_look(Some(until), now));
+    }
     let plan = plan(&model, &snapshot, &world, &context.settings.pods(), now);
     let outcome = carry_out(&context, &model, &snapshot, &plan).await?;
     let new = status(&model, &plan, &outcome, now);
@@ -133,6 +139,25 @@ async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<
     let until = plan.until();
     context.looks.settle(&model, &basis, until);
     Ok(next_look(until, now))
+}
+
+/// One look at a model whose server somebody else runs; when the next one is due.
+async fn adopted(
+    context: &Context,
+    model: &ModelDeployment,
+    workload: &WorkloadRef,
+    snapshot: &Snapshot,
+    world: &World,
+    now: Timestamp,
+) -> Result<Timestamp, Error> {
+    // Content from a registry is verified here, whoever serves it.
+    if model.spec.model.source.oci.is_some() {
+        let plan = plan(model, snapshot, world, &context.settings.pods(), now);
+        carry_out(context, model, snapshot, &plan).await?;
+    }
+    let pause = adoption::reconcile(context, model, workload, &snapshot.verifications, world, now).await?;
+    context.succeeded(model);
+    Ok(now.checked_add(pause).unwrap_or(now))
 }
 
 /// When to look at a model that changes with nothing but the clock.

@@ -72,6 +72,7 @@ impl Scene {
             snapshot: Snapshot::default(),
             world: World::default(),
             settings: Settings {
+                previous_images: Vec::new(),
                 fetch_image: format!("registry.example/probity@{}", Digest::from_bytes([0xfe; 32])),
                 hosts: HostPolicy::default(),
                 concurrency: 1,

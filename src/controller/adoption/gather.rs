@@ -1,0 +1,129 @@
+//! Reads the workload that a model governs and the pods that go back to it, live. Reads only.
+
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
+use kube::{
+    Api, ResourceExt as _,
+    api::{ApiResource, DynamicObject, ListParams},
+    core::{DeserializeGuard, GroupVersionKind, Selector},
+};
+
+use super::super::{Context, Error};
+use crate::{
+    api::v1alpha1::{ModelDeployment, WorkloadRef},
+    policy::pods::{governing, governs},
+};
+
+/// The label of `KServe`'s pods that names their `InferenceService`.
+const KSERVE_LABEL: &str = "serving.kserve.io/inferenceservice";
+
+/// What there is of a workload.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    /// Whether the workload is there.
+    pub exists: bool,
+    /// The model that governs it, when that is another.
+    pub taken_by: Option<String>,
+    /// Its pods.
+    pub pods: Vec<Pod>,
+}
+
+pub(super) async fn gather(
+    context: &Context,
+    model: &ModelDeployment,
+    workload: &WorkloadRef,
+) -> Result<Found, Error> {
+    let namespace = model.namespace().unwrap_or_default();
+    let taken_by = taken_by(context, model, workload).await?;
+    let Some(object) = read(context, &namespace, workload).await? else {
+        return Ok(Found {
+            taken_by,
+            ..Found::default()
+        });
+    };
+    let mut found = Found {
+        exists: true,
+        taken_by,
+        pods: Vec::new(),
+    };
+    let Some(params) = selecting(&object, workload) else {
+        return Ok(found);
+    };
+    let pods: Api<Pod> = context.api(&namespace);
+    let listed = pods.list(&params).await.map_err(|source| Error::Gather {
+        what: "the workload's Pods",
+        source,
+    })?;
+    for pod in listed.items {
+        let direct = pod
+            .owner_references()
+            .iter()
+            .find(|owner| owner.controller == Some(true))
+            .cloned();
+        let Some(direct) = direct else { continue };
+        let known = |owners: &[WorkloadRef]| owners.contains(workload);
+        let owners = context
+            .owners
+            .chain(&context.client, &namespace, &direct, known)
+            .await;
+        // A workload of the same name that is gone leaves pods behind that are nobody's.
+        let is_its = owners.len() > 1 || object.uid() == Some(direct.uid);
+        if governs(model, &owners) && is_its {
+            found.pods.push(pod);
+        }
+    }
+    Ok(found)
+}
+
+/// The model that governs the workload instead of this one.
+async fn taken_by(
+    context: &Context,
+    model: &ModelDeployment,
+    workload: &WorkloadRef,
+) -> Result<Option<String>, Error> {
+    let models: Api<DeserializeGuard<ModelDeployment>> = context.api(&model.namespace().unwrap_or_default());
+    let listed = models
+        .list(&ListParams::default())
+        .await
+        .map_err(|source| Error::Gather {
+            what: "the namespace's ModelDeployments",
+            source,
+        })?;
+    let others = listed.items.iter().filter_map(|model| model.0.as_ref().ok());
+    let first = governing(others, std::slice::from_ref(workload));
+    Ok(first
+        .map(kube::ResourceExt::name_any)
+        .filter(|name| *name != model.name_any()))
+}
+
+async fn read(
+    context: &Context,
+    namespace: &str,
+    workload: &WorkloadRef,
+) -> Result<Option<DynamicObject>, Error> {
+    let (group, version) = workload
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", &workload.api_version));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &workload.kind));
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
+    match api.get_opt(&workload.name).await {
+        Ok(object) => Ok(object),
+        // Without KServe there is no such kind either.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(source) => Err(Error::Gather {
+            what: "the workload",
+            source,
+        }),
+    }
+}
+
+/// Which pods may be the workload's: labels only narrow the search.
+fn selecting(object: &DynamicObject, workload: &WorkloadRef) -> Option<ListParams> {
+    if workload.kind == "InferenceService" {
+        return Some(ListParams::default().labels(&format!("{KSERVE_LABEL}={}", workload.name)));
+    }
+    let selector = object.data.get("spec")?.get("selector")?.clone();
+    let selector: LabelSelector = serde_json::from_value(selector).ok()?;
+    let selector = Selector::try_from(selector).ok()?;
+    Some(ListParams::default().labels_from(&selector))
+}

@@ -1,0 +1,170 @@
+//! A workload that somebody else made and a model governs: find its pods, see how each stands, pin the content, say so, and
+//! replace what is not proven where policy wants it. Nothing of the workload itself is ever written.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "the edge: here the client is made, gathered with, and handed to cluster"
+)]
+
+mod gather;
+#[cfg(test)]
+mod samples;
+mod standing;
+mod status;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt as _};
+
+use super::{Context, Error, Note, model_deployment::notes};
+use crate::{
+    api::{
+        FIELD_MANAGER, RESOLVER_FIELD_MANAGER,
+        v1alpha1::{
+            ArtifactVerification, ModelDeployment, ModelDeploymentStatus, ResolvedSource, UnprovenPods,
+            WorkloadRef,
+        },
+    },
+    cluster::{Evicted, evict, patch_status},
+    evidence::Origin,
+    policy::{
+        World, accept,
+        accept::accept_name,
+        folder_hash, is_enforced, pinned,
+        pods::{Recorded, ways},
+        selecting,
+    },
+};
+use gather::gather;
+use standing::{PodStanding, next_to_evict, pin, standing};
+use status::{Seen, status};
+
+/// How soon a workload is looked at again while not all of it is proven: pods that were never fitted have no label by which
+/// they could be watched.
+const UNSETTLED: Duration = Duration::from_secs(15);
+/// How soon otherwise.
+const SETTLED: Duration = Duration::from_secs(120);
+
+/// One look at the workload of a model. `verifications` are those the model owns.
+pub(super) async fn reconcile(
+    context: &Context,
+    model: &ModelDeployment,
+    workload: &WorkloadRef,
+    verifications: &[ArtifactVerification],
+    world: &World,
+    now: Timestamp,
+) -> Result<Duration, Error> {
+    let namespace = model.namespace().unwrap_or_default();
+    let found = gather(context, model, workload).await?;
+    let recorded = Recorded {
+        model: Some(model),
+        verifications,
+    };
+    let settings = context.settings.pods();
+    let ways = ways(model, recorded, world, &settings, now);
+    let origin = accept_name(&model.name_any()).and_then(|()| accept(&model.spec));
+    let pods = match (&origin, &found.taken_by) {
+        (Ok(origin), None) => standing(model, origin, &found.pods, recorded, world, &settings, now),
+        _ => Vec::new(),
+    };
+    let api: Api<ModelDeployment> = context.api(&namespace);
+    pin_content(&api, model, origin.as_ref().ok(), &pods).await?;
+    let held_up = replace(context, model, world, &pods).await?;
+    let new = status(
+        model,
+        &Seen {
+            workload,
+            origin: origin.as_ref(),
+            found: &found,
+            ways: &ways,
+            pods: &pods,
+            held_up,
+        },
+        now,
+    );
+    let old = model.status.clone().map(|old| ModelDeploymentStatus {
+        resolved: None,
+        ..old
+    });
+    if patch_status(&api, model, FIELD_MANAGER, old.as_ref(), &new).await? {
+        for note in notes(old.as_ref(), &new) {
+            context.publish(model, note).await;
+        }
+    }
+    let workload = new.workload.unwrap_or_default();
+    Ok(if workload.pods > 0 && workload.proven == workload.pods {
+        SETTLED
+    } else {
+        UNSETTLED
+    })
+}
+
+/// Writes down which content the model is, once a pod has found it, so that no other content takes its place in silence.
+async fn pin_content(
+    api: &Api<ModelDeployment>,
+    model: &ModelDeployment,
+    origin: Option<&Origin>,
+    pods: &[PodStanding],
+) -> Result<(), Error> {
+    if origin.is_none_or(|origin| origin.reference().is_some()) || pinned(model).is_some() {
+        return Ok(());
+    }
+    let Some(digest) = pin(pods) else { return Ok(()) };
+    let of = |resolved: Option<ResolvedSource>| ModelDeploymentStatus {
+        resolved,
+        ..ModelDeploymentStatus::default()
+    };
+    let old = model.status.as_ref().and_then(|status| status.resolved.clone());
+    let new = ResolvedSource {
+        source: folder_hash(&model.spec),
+        digest: Some(digest),
+        reason: None,
+        message: None,
+    };
+    patch_status(api, model, RESOLVER_FIELD_MANAGER, Some(&of(old)), &of(Some(new))).await?;
+    Ok(())
+}
+
+/// Evicts the next pod that is better replaced, where policy wants it. Whether a disruption budget forbids it.
+async fn replace(
+    context: &Context,
+    model: &ModelDeployment,
+    world: &World,
+    pods: &[PodStanding],
+) -> Result<bool, Error> {
+    let namespace = model.namespace().unwrap_or_default();
+    let labels = world.namespaces.get(&namespace).cloned().unwrap_or_default();
+    let wanted = selecting(&world.rules, &namespace, &labels)
+        .any(|rules| is_enforced(rules) && rules.unproven_pods == UnprovenPods::Evict);
+    // What a Job has done is lost with its pod.
+    let may = wanted
+        && model
+            .spec
+            .workload_ref
+            .as_ref()
+            .is_some_and(|workload| workload.kind != "Job");
+    let Some(pod) = next_to_evict(pods).filter(|_| may) else {
+        return Ok(false);
+    };
+    let api: Api<Pod> = context.api(&namespace);
+    match evict(&api, &pod.name, &pod.uid).await? {
+        Evicted::Done => {
+            let message = format!(
+                "{} was evicted: what takes its place verifies the model first",
+                pod.name
+            );
+            let note = Note {
+                warning: false,
+                reason: "PodEvicted".into(),
+                action: "Evict",
+                message,
+            };
+            context.publish(model, note).await;
+            Ok(false)
+        }
+        Evicted::Gone => Ok(false),
+        Evicted::HeldUp => Ok(true),
+    }
+}

@@ -1,0 +1,374 @@
+//! How far the pods of an adopted workload are shown to run the verified model. A pod's report is believed only when the pod is
+//! one that admission would have made with what its verifier says it was told; what it reports is judged by today's policies.
+//! Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
+use kube::ResourceExt as _;
+
+use crate::{
+    api::{MODEL_LABEL, v1alpha1::ModelDeployment},
+    evidence::{CopyReport, Digest, Failure, Origin, Reason},
+    policy::{
+        Decision, Evidence, Facts, Verification, World, evaluate, pinned,
+        pods::{Recorded, Way, ways},
+    },
+    workload::{AdoptedSource, Adoption, PodSettings, Terms, VERIFY_CONTAINER, fit, terms, unfit},
+};
+
+/// What is known of one pod.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stand {
+    /// It runs the verified model.
+    Proven {
+        /// What it found.
+        found: Verification,
+        /// What today's policies say of that.
+        decision: Decision,
+    },
+    /// It is on its way.
+    Pending(String),
+    /// It does not, or nobody knows.
+    Unproven {
+        /// The stable code.
+        reason: String,
+        /// One sentence: what is wrong and what to do.
+        message: String,
+        /// Whether a pod that its controller made in its place would be let in and verify the model.
+        replaceable: bool,
+    },
+}
+
+/// One pod of the workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodStanding {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Whether it is ready to be asked.
+    pub ready: bool,
+    /// When its verifier was done; none when it has not said.
+    pub verified_at: Option<Timestamp>,
+    /// What is known of it.
+    pub stand: Stand,
+}
+
+/// How each of these pods stands, in the order of their names; those that are ending are left out.
+pub fn standing(
+    model: &ModelDeployment,
+    origin: &Origin,
+    pods: &[Pod],
+    recorded: Recorded<'_>,
+    world: &World,
+    settings: &PodSettings,
+    now: Timestamp,
+) -> Vec<PodStanding> {
+    let judge = Judge {
+        model,
+        origin,
+        world,
+        settings,
+        now,
+        ways: ways(model, recorded, world, settings, now),
+        recorded,
+    };
+    let there = pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let mut standing: Vec<PodStanding> = there
+        .map(|pod| PodStanding {
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+            ready: is_ready(pod),
+            verified_at: verified_at(pod),
+            stand: judge.stand(pod),
+        })
+        .collect();
+    standing.sort_by(|a, b| a.name.cmp(&b.name));
+    standing
+}
+
+/// The content to pin when none is: what the pod found that was done first.
+pub fn pin(standing: &[PodStanding]) -> Option<Digest> {
+    let proven = standing.iter().filter_map(|pod| match &pod.stand {
+        Stand::Proven { found, .. } => Some((pod.verified_at?, &pod.name, found.digest)),
+        Stand::Pending(_) | Stand::Unproven { .. } => None,
+    });
+    proven.min().map(|(_, _, digest)| digest)
+}
+
+/// The pod to evict next: the first that is better replaced, while every other is ready. None when nobody's turn it is.
+pub fn next_to_evict(standing: &[PodStanding]) -> Option<&PodStanding> {
+    let replaceable = |pod: &&PodStanding| {
+        matches!(
+            pod.stand,
+            Stand::Unproven {
+                replaceable: true,
+                ..
+            }
+        )
+    };
+    let next = standing.iter().find(replaceable)?;
+    standing
+        .iter()
+        .all(|pod| pod.ready || pod.uid == next.uid)
+        .then_some(next)
+}
+
+struct Judge<'a> {
+    model: &'a ModelDeployment,
+    origin: &'a Origin,
+    world: &'a World,
+    settings: &'a PodSettings,
+    now: Timestamp,
+    ways: Vec<Way>,
+    recorded: Recorded<'a>,
+}
+
+impl Judge<'_> {
+    fn stand(&self, pod: &Pod) -> Stand {
+        let Some(spec) = &pod.spec else {
+            return self.unproven(pod, Reason::PodNotAsPlanned.as_str(), "spec: is missing".into());
+        };
+        let Some(verifier) = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .find(|one| one.name == VERIFY_CONTAINER)
+        else {
+            let message = "nothing verified the model in this pod: it is older than the ModelDeployment, or admission was away: have it made anew";
+            return self.unproven(pod, "NotVerified", message.into());
+        };
+        let image = verifier.image.as_deref().unwrap_or_default();
+        if !self.settings.is_ours(image) {
+            let message = format!(
+                "its {VERIFY_CONTAINER} runs {image}, which is no image of this operator: have the pod made anew"
+            );
+            return self.unproven(pod, Reason::PodNotAsPlanned.as_str(), message);
+        }
+        if pod.labels().get(MODEL_LABEL) != Some(&self.model.name_any()) {
+            let message =
+                format!("metadata.labels[{MODEL_LABEL}]: does not name this model: have the pod made anew");
+            return self.unproven(pod, Reason::PodNotAsPlanned.as_str(), message);
+        }
+        let raw = serde_json::to_value(spec).unwrap_or_default();
+        let mut closest: Option<Vec<String>> = None;
+        for way in &self.ways {
+            let Some(adoption) = &way.adoption else { continue };
+            let settings = PodSettings {
+                fetch_image: image.to_owned(),
+                ..self.settings.clone()
+            };
+            let differences = unfit(spec, &raw, &as_claimed(adoption, spec), &settings);
+            if differences.is_empty() {
+                return self.found(pod, way, adoption);
+            }
+            closest.get_or_insert(differences);
+        }
+        match closest {
+            Some(differences) => self.unproven(pod, Reason::PodNotAsPlanned.as_str(), differences.join("; ")),
+            None => {
+                let decision = self.ways.first().map(|way| &way.decision);
+                let reason = decision
+                    .and_then(Decision::reason)
+                    .map_or("PolicyNotSatisfied", Reason::as_str);
+                let message = decision.map(Decision::sentence).unwrap_or_default();
+                self.unproven(pod, reason, message)
+            }
+        }
+    }
+
+    /// The pod brings the verifier it should: what did that find?
+    fn found(&self, pod: &Pod, way: &Way, adoption: &Adoption) -> Stand {
+        let status = pod.status.as_ref();
+        let statuses = status
+            .into_iter()
+            .flat_map(|status| status.init_container_statuses.iter().flatten());
+        let status = statuses
+            .into_iter()
+            .find(|status| status.name == VERIFY_CONTAINER);
+        let line = match status.map(outcome) {
+            None | Some(Outcome::Running) => {
+                return Stand::Pending(format!("{VERIFY_CONTAINER} has not ended yet"));
+            }
+            Some(Outcome::Failed(failure)) => {
+                return self.unproven(pod, failure.reason.as_str(), failure.message);
+            }
+            Some(Outcome::Succeeded(line)) => line,
+        };
+        if let AdoptedSource::Registry(runs) = &adoption.source {
+            let decision = way.decision.clone();
+            if !decision.admits() {
+                let reason = decision.reason().map_or("PolicyNotSatisfied", Reason::as_str);
+                return self.unproven(pod, reason, decision.sentence());
+            }
+            return Stand::Proven {
+                found: self.recorded_of(runs.digest, runs.size),
+                decision,
+            };
+        }
+        let report = match CopyReport::read(line.trim()) {
+            Ok(report) => report,
+            Err(failure) => {
+                return self.unproven(pod, failure.reason.as_str(), failure.message);
+            }
+        };
+        if let Some(pinned) = pinned(self.model).filter(|pinned| *pinned != report.digest) {
+            let message = format!(
+                "it found sha256:{}… and the model is sha256:{}…: have the pod made anew, or give the new content a folder or a ModelDeployment of its own",
+                report.digest.short(),
+                pinned.short()
+            );
+            return self.unproven(pod, Reason::DigestMismatch.as_str(), message);
+        }
+        let found = Verification {
+            digest: report.digest,
+            failure: None,
+            signers: report.signers,
+            differences: Vec::new(),
+            differing: 0,
+            files: usize::try_from(report.files).unwrap_or(usize::MAX),
+            size: report.size,
+        };
+        let namespace = self.model.namespace().unwrap_or_default();
+        let known = Evidence::Known(found.clone());
+        let facts = Facts::about(
+            self.world,
+            &namespace,
+            self.origin.clone(),
+            Some(found.digest),
+            known,
+        );
+        let decision = evaluate(&facts, self.world, self.now);
+        if decision.admits() {
+            return Stand::Proven { found, decision };
+        }
+        let reason = decision.reason().map_or("PolicyNotSatisfied", Reason::as_str);
+        self.unproven(pod, reason, decision.sentence())
+    }
+
+    /// What the operator's own verification found of content from a registry.
+    fn recorded_of(&self, digest: Digest, size: u64) -> Verification {
+        let there = self.recorded.verifications.iter().find_map(|there| {
+            match Verification::recorded(digest, &there.spec, there.status.as_ref()) {
+                Evidence::Known(found) => Some(found),
+                Evidence::Wait(_) | Evidence::Unknown(_) | Evidence::Owed => None,
+            }
+        });
+        there.unwrap_or(Verification {
+            digest,
+            failure: None,
+            signers: Vec::new(),
+            differences: Vec::new(),
+            differing: 0,
+            files: 0,
+            size,
+        })
+    }
+
+    fn unproven(&self, pod: &Pod, reason: &str, message: String) -> Stand {
+        Stand::Unproven {
+            reason: reason.to_owned(),
+            message: Failure::new(Reason::Internal, message).message,
+            replaceable: self.is_replaceable(pod),
+        }
+    }
+
+    /// Whether another pod from the same template would be let in. What a former admission put into this one is not in the
+    /// template, so only what was never fitted is fitted to see.
+    fn is_replaceable(&self, pod: &Pod) -> bool {
+        let Some(spec) = &pod.spec else { return false };
+        let fitted = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .any(|one| one.name == VERIFY_CONTAINER);
+        let lets = |way: &Way| {
+            way.decision.admits()
+                && way
+                    .adoption
+                    .as_ref()
+                    .is_some_and(|adoption| fitted || fit(spec, adoption, self.settings).is_ok())
+        };
+        self.ways.iter().any(lets) && !verifier_failed(pod)
+    }
+}
+
+/// The adoption with what the pod's own verifier was told: it may have been made under other policies.
+fn as_claimed(adoption: &Adoption, spec: &PodSpec) -> Adoption {
+    let claimed = |wanted: &Terms| terms(spec).unwrap_or_else(|| wanted.clone());
+    let source = match &adoption.source {
+        AdoptedSource::Registry(runs) => AdoptedSource::Registry(runs.clone()),
+        AdoptedSource::Claim { claim, path, terms } => AdoptedSource::Claim {
+            claim: claim.clone(),
+            path: path.clone(),
+            terms: claimed(terms),
+        },
+        AdoptedSource::Mounted { terms } => AdoptedSource::Mounted {
+            terms: claimed(terms),
+        },
+    };
+    Adoption {
+        mount_path: adoption.mount_path.clone(),
+        source,
+    }
+}
+
+enum Outcome {
+    Running,
+    Succeeded(String),
+    Failed(Failure),
+}
+
+/// How the verifier ended.
+fn outcome(status: &ContainerStatus) -> Outcome {
+    let ended = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
+        state.as_ref().and_then(|state| state.terminated.clone())
+    };
+    let now = ended(&status.state);
+    if let Some(ended) = now.as_ref().filter(|ended| ended.exit_code == 0) {
+        return Outcome::Succeeded(ended.message.clone().unwrap_or_default());
+    }
+    let Some(ended) = now.or_else(|| ended(&status.last_state)) else {
+        return Outcome::Running;
+    };
+    let said = ended.message.as_deref().unwrap_or_default();
+    let failure: Option<Failure> = serde_json::from_str(said.trim()).ok();
+    Outcome::Failed(failure.unwrap_or_else(|| {
+        let message = format!(
+            "{VERIFY_CONTAINER} ended with exit code {}: see its log",
+            ended.exit_code
+        );
+        Failure::new(Reason::Internal, message)
+    }))
+}
+
+/// Whether this pod's verifier found something wrong: what takes its place would find the same.
+fn verifier_failed(pod: &Pod) -> bool {
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|status| status.init_container_statuses.iter().flatten());
+    let mut statuses = statuses.filter(|status| status.name == VERIFY_CONTAINER);
+    statuses.any(|status| matches!(outcome(status), Outcome::Failed(_)))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let mut conditions = conditions.filter(|condition| condition.type_ == "Ready");
+    conditions.any(|condition| condition.status == "True")
+}
+
+fn verified_at(pod: &Pod) -> Option<Timestamp> {
+    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
+    let status = statuses.iter().find(|status| status.name == VERIFY_CONTAINER)?;
+    let ended = status.state.as_ref()?.terminated.as_ref()?;
+    ended.finished_at.as_ref().map(|time| time.0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! The truth about an adopted workload, as the model's status says it. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+
+use super::{
+    super::condition::{State, Wanted, conditions},
+    gather::Found,
+    standing::{PodStanding, Stand},
+};
+use crate::{
+    api::{
+        MODEL_LABEL,
+        v1alpha1::{
+            CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, UnprovenPod, WorkloadRef,
+            WorkloadStatus,
+        },
+    },
+    evidence::{Digest, Origin, Reason},
+    policy::{Decision, Problem, Verification, pinned, pods::Way},
+};
+
+/// At most this many pods are listed.
+const MOST: usize = 16;
+
+/// Everything a status is made from.
+pub(super) struct Seen<'a> {
+    pub workload: &'a WorkloadRef,
+    /// Where the model comes from, if the specification makes sense.
+    pub origin: Result<&'a Origin, &'a Problem>,
+    pub found: &'a Found,
+    pub ways: &'a [Way],
+    pub pods: &'a [PodStanding],
+    /// A disruption budget forbids to replace the next pod.
+    pub held_up: bool,
+}
+
+/// What `Ready` says.
+struct Summary {
+    state: State,
+    reason: String,
+    message: String,
+    stalled: bool,
+}
+
+pub(super) fn status(model: &ModelDeployment, seen: &Seen<'_>, now: Timestamp) -> ModelDeploymentStatus {
+    let old = model.status.as_ref();
+    let proven: Vec<_> = proven(seen.pods).collect();
+    let serving = serving(model, seen, &proven, now);
+    let summary = summary(model, seen, &proven);
+    let decision = decision(seen, &proven);
+    let generation = model.metadata.generation;
+    let wanted = wanted(seen, &proven, decision, &summary);
+    let unproven: Vec<UnprovenPod> = seen.pods.iter().filter_map(unproven).take(MOST).collect();
+    ModelDeploymentStatus {
+        observed_generation: generation,
+        resolved: None,
+        workload: Some(WorkloadStatus {
+            pods: count(seen.pods.len()),
+            proven: count(proven.len()),
+            unproven: (!unproven.is_empty()).then_some(unproven),
+        }),
+        candidate: serving.is_none().then(|| CandidateModel {
+            digest: pinned(model),
+            version: pinned(model).map(|digest| digest.short()),
+            reference: seen.origin.map(ToString::to_string).unwrap_or_default(),
+            reason: summary.reason.clone(),
+        }),
+        serving,
+        replicas: Some(count(seen.pods.len())),
+        selector: Some(format!("{MODEL_LABEL}={}", model.name_any())),
+        conditions: Some(conditions(
+            old.and_then(|old| old.conditions.as_deref()),
+            wanted,
+            generation,
+            now,
+        )),
+        findings: decision.map(|decision| decision.shown().to_vec()),
+    }
+}
+
+fn count(many: usize) -> i32 {
+    i32::try_from(many).unwrap_or(i32::MAX)
+}
+
+fn proven(pods: &[PodStanding]) -> impl Iterator<Item = (&Verification, &Decision)> {
+    pods.iter().filter_map(|pod| match &pod.stand {
+        Stand::Proven { found, decision } => Some((found, decision)),
+        Stand::Pending(_) | Stand::Unproven { .. } => None,
+    })
+}
+
+fn unproven(pod: &PodStanding) -> Option<UnprovenPod> {
+    match &pod.stand {
+        Stand::Unproven { reason, message, .. } => Some(UnprovenPod {
+            name: pod.name.clone(),
+            reason: reason.clone(),
+            message: message.clone(),
+        }),
+        Stand::Proven { .. } | Stand::Pending(_) => None,
+    }
+}
+
+/// What policy says: of what was found, or of what is known before anything was.
+fn decision<'a>(seen: &'a Seen<'_>, proven: &[(&Verification, &'a Decision)]) -> Option<&'a Decision> {
+    let of_pods = proven.first().map(|(_, decision)| *decision);
+    of_pods.or_else(|| seen.ways.first().map(|way| &way.decision))
+}
+
+fn serving(
+    model: &ModelDeployment,
+    seen: &Seen<'_>,
+    proven: &[(&Verification, &Decision)],
+    now: Timestamp,
+) -> Option<ServingModel> {
+    let old = model.status.as_ref().and_then(|status| status.serving.as_ref());
+    let Some((found, decision)) = proven.first() else {
+        // What served goes on being what served, while pods of it are there, also when nothing shows it any more.
+        let old = old.filter(|_| !seen.pods.is_empty())?;
+        return Some(ServingModel {
+            unproven_since: old.unproven_since.clone().or(Some(Time(now))),
+            ..old.clone()
+        });
+    };
+    let old = old.filter(|old| old.digest == found.digest);
+    let origin = seen.origin.ok()?;
+    let signers: Vec<_> = decision
+        .signers
+        .iter()
+        .map(|signer| signer.name.clone())
+        .collect();
+    Some(ServingModel {
+        digest: found.digest,
+        version: version(origin, found.digest),
+        reference: origin.to_string(),
+        since: old.map_or(Time(now), |old| old.since.clone()),
+        size: i64::try_from(found.size).unwrap_or(i64::MAX),
+        files: count(found.files),
+        signers: decision.signers.clone(),
+        signed_by: signers.join(", "),
+        verification: String::new(),
+        template: None,
+        unproven_since: None,
+    })
+}
+
+fn version(origin: &Origin, digest: Digest) -> String {
+    match origin.reference().and_then(|reference| reference.tag()) {
+        Some(tag) => format!("{tag}@{}", digest.short()),
+        None => digest.short(),
+    }
+}
+
+fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &Decision)]) -> Summary {
+    let no = |reason: &str, message: String, stalled: bool| Summary {
+        state: State::False,
+        reason: reason.to_owned(),
+        message,
+        stalled,
+    };
+    let origin = match seen.origin {
+        Ok(origin) => origin,
+        Err(problem) => return no(problem.reason.as_str(), problem.to_string(), true),
+    };
+    let WorkloadRef { kind, name, .. } = seen.workload;
+    if let Some(other) = &seen.found.taken_by {
+        let message =
+            format!("{kind} {name} is governed by ModelDeployment {other} already: delete one of the two");
+        return no("WorkloadTaken", message, true);
+    }
+    if !seen.found.exists {
+        let message =
+            format!("there is no {kind} {name} in the namespace: create it, or correct spec.workloadRef");
+        return no("WorkloadNotFound", message, false);
+    }
+    if !seen.ways.iter().any(|way| way.decision.admits())
+        && let Some(way) = seen.ways.first()
+    {
+        let reason = way.decision.reason().map_or("Verifying", Reason::as_str);
+        let stalled = way.decision.verdict == crate::evidence::Verdict::Fail;
+        let goes_on = if seen.pods.is_empty() {
+            String::new()
+        } else {
+            format!("; the {} pods there are go on", seen.pods.len())
+        };
+        return no(reason, format!("{}{goes_on}", way.decision.sentence()), stalled);
+    }
+    let all = seen.pods.len();
+    if all == 0 {
+        return no("NoPods", format!("{kind} {name} has no pods"), false);
+    }
+    let unready = seen.pods.iter().filter(|pod| !pod.ready).count();
+    if let Some(first) = seen.pods.iter().find_map(unproven) {
+        let held_up = if seen.held_up {
+            "; a disruption budget forbids to replace it just now"
+        } else {
+            ""
+        };
+        let message = format!(
+            "{} of {all} pods of {kind} {name} are not shown to run the verified model: {}: {}{held_up}",
+            seen.pods.iter().filter_map(unproven).count(),
+            first.name,
+            first.message
+        );
+        return no("PodsUnproven", message, true);
+    }
+    if proven.len() < all || unready > 0 {
+        let message = format!(
+            "{} of {all} pods of {kind} {name} verified the model, {} are ready",
+            proven.len(),
+            all - unready
+        );
+        return no("RollingOut", message, false);
+    }
+    let by = proven
+        .first()
+        .map(|(_, decision)| names(decision))
+        .unwrap_or_default();
+    let digest = proven.first().map(|(found, _)| found.digest).or(pinned(model));
+    Summary {
+        state: State::True,
+        reason: "Serving".into(),
+        message: format!(
+            "{origin} (sha256:{}…) serves in {all} of {all} pods of {kind} {name}, signed by {by}",
+            digest.map(|digest| digest.short()).unwrap_or_default()
+        ),
+        stalled: false,
+    }
+}
+
+fn names(decision: &Decision) -> String {
+    let signers = decision.signers.iter().map(|signer| signer.name.clone());
+    let approvals = decision.approved_by.iter().map(|by| format!("{by} (approval)"));
+    signers.chain(approvals).collect::<Vec<_>>().join(", ")
+}
+
+fn wanted(
+    seen: &Seen<'_>,
+    proven: &[(&Verification, &Decision)],
+    decision: Option<&Decision>,
+    summary: &Summary,
+) -> Vec<Wanted> {
+    let refused = seen.origin.is_err() || seen.found.taken_by.is_some() || !seen.found.exists;
+    let accepted = if refused {
+        Wanted::new("Accepted", State::False, &summary.reason, &summary.message)
+    } else {
+        let message = "the specification can be carried out";
+        Wanted::new("Accepted", State::True, "Accepted", message)
+    };
+    let verified = match (proven.len(), seen.pods.iter().find_map(unproven)) {
+        (0, None) => Wanted::new(
+            "ArtifactVerified",
+            State::Unknown,
+            "Verifying",
+            "no pod has verified it yet",
+        ),
+        (_, Some(pod)) => Wanted::new(
+            "ArtifactVerified",
+            State::False,
+            pod.reason,
+            format!("{}: {}", pod.name, pod.message),
+        ),
+        (some, None) => {
+            let message = format!("{some} pods found every file to be what was signed");
+            Wanted::new("ArtifactVerified", State::True, "Verified", message)
+        }
+    };
+    let satisfied = match decision {
+        Some(decision) if decision.admits() => {
+            Wanted::new("PolicySatisfied", State::True, "Satisfied", decision.sentence())
+        }
+        Some(decision) => {
+            let reason = decision.reason().map_or("PolicyNotSatisfied", Reason::as_str);
+            Wanted::new("PolicySatisfied", State::False, reason, decision.sentence())
+        }
+        None => Wanted::new(
+            "PolicySatisfied",
+            State::Unknown,
+            &summary.reason,
+            &summary.message,
+        ),
+    };
+    let ready = seen.pods.iter().filter(|pod| pod.ready).count();
+    let message = format!("{ready} of {} pods are available", seen.pods.len());
+    let available = if ready > 0 {
+        Wanted::new("Available", State::True, "PodsAvailable", message)
+    } else {
+        Wanted::new("Available", State::False, "NoPods", message)
+    };
+    let mut wanted = vec![
+        accepted,
+        verified,
+        satisfied,
+        available,
+        Wanted::new("Ready", summary.state, &summary.reason, &summary.message),
+    ];
+    if summary.state != State::True {
+        let kind = if summary.stalled { "Stalled" } else { "Reconciling" };
+        wanted.push(Wanted::new(kind, State::True, &summary.reason, &summary.message));
+    }
+    wanted
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+use serde_json::{Value, json};
+use test_case::test_case;
+
+use super::{
+    super::{
+        super::condition::find,
+        samples::{CONTENT, Scene, pod},
+    },
+    *,
+};
+use crate::policy::{Problem, pods::ways};
+
+/// The status of a model whose workload has these pods.
+fn told(scene: &Scene, pods: &[Value], found: Found) -> ModelDeploymentStatus {
+    let origin = scene.origin();
+    let ways = ways(
+        &scene.model,
+        scene.recorded(),
+        &scene.world,
+        &scene.settings,
+        scene.now,
+    );
+    let pods: Vec<_> = pods.iter().map(|value| pod(value.clone())).collect();
+    let seen = Seen {
+        workload: scene.model.spec.workload_ref.as_ref().unwrap(),
+        origin: Ok(&origin),
+        found: &found,
+        ways: &ways,
+        pods: &scene.standing(&pods),
+        held_up: false,
+    };
+    status(&scene.model, &seen, scene.now)
+}
+
+fn there() -> Found {
+    Found {
+        exists: true,
+        ..Found::default()
+    }
+}
+
+fn ready(status: &ModelDeploymentStatus) -> (String, String, String) {
+    let ready = find(status.conditions.as_deref(), "Ready").unwrap();
+    (ready.status.clone(), ready.reason.clone(), ready.message.clone())
+}
+
+#[test]
+fn a_workload_whose_pods_are_all_proven_serves() {
+    let scene = Scene::new();
+    let status = told(
+        &scene,
+        &[scene.verified("a", CONTENT, 1), scene.verified("b", CONTENT, 1)],
+        there(),
+    );
+    assert_eq!(
+        ready(&status),
+        (
+            "True".into(),
+            "Serving".into(),
+            "volume:models/digits/1 (sha256:aaaaaaaaaaaa…) serves in 2 of 2 pods of Deployment server, signed by release".into()
+        )
+    );
+    let serving = status.serving.unwrap();
+    assert_eq!(
+        (serving.digest, serving.signed_by.as_str(), serving.files),
+        (CONTENT, "release", 3)
+    );
+    assert_eq!(status.candidate, None);
+    let workload = status.workload.unwrap();
+    assert_eq!((workload.pods, workload.proven, workload.unproven), (2, 2, None));
+}
+
+#[test]
+fn one_unproven_pod_among_many_is_named() {
+    let scene = Scene::new();
+    let status = told(
+        &scene,
+        &[scene.verified("a", CONTENT, 1), Scene::bare("b")],
+        there(),
+    );
+    let (state, reason, message) = ready(&status);
+    assert_eq!((state.as_str(), reason.as_str()), ("False", "PodsUnproven"));
+    assert!(
+        message.starts_with(
+            "1 of 2 pods of Deployment server are not shown to run the verified model: b: nothing verified"
+        ),
+        "{message}"
+    );
+    let unproven = status.workload.unwrap().unproven.unwrap();
+    assert_eq!(
+        (unproven[0].name.as_str(), unproven[0].reason.as_str()),
+        ("b", "NotVerified")
+    );
+    assert_eq!(status.serving.unwrap().digest, CONTENT);
+}
+
+#[test]
+fn many_pods_make_no_long_status() {
+    let scene = Scene::new();
+    let pods: Vec<_> = (0..100).map(|n| Scene::bare(&format!("pod-{n}"))).collect();
+    let workload = told(&scene, &pods, there()).workload.unwrap();
+    assert_eq!((workload.pods, workload.unproven.unwrap().len()), (100, MOST));
+}
+
+#[test_case(there(), &[] => "NoPods"; "no pods")]
+#[test_case(Found::default(), &[] => "WorkloadNotFound"; "no workload")]
+#[test_case(Found { taken_by: Some("other".into()), ..there() }, &[] => "WorkloadTaken"; "another model's workload")]
+#[test_case(there(), &["fitted"] => "RollingOut"; "on its way")]
+#[test_case(there(), &["bare"] => "PodsUnproven"; "from before")]
+#[allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
+fn reasons(found: Found, pods: &[&str]) -> String {
+    let scene = Scene::new();
+    let pods = pods.iter().map(|kind| match *kind {
+        "fitted" => scene.fitted("a"),
+        _ => Scene::bare("a"),
+    });
+    ready(&told(&scene, &pods.collect::<Vec<_>>(), found)).1
+}
+
+#[test]
+fn without_a_policy_nothing_serves_and_what_is_there_is_told() {
+    let mut scene = Scene::new();
+    scene.world.rules.clear();
+    let (_, reason, message) = ready(&told(&scene, &[Scene::bare("a")], there()));
+    assert_eq!(reason, "NoPolicy");
+    assert!(message.ends_with("the 1 pods there are go on"), "{message}");
+}
+
+#[test]
+fn what_served_is_remembered_as_unproven_since_then() {
+    let mut scene = Scene::new();
+    let pods = [scene.verified("a", CONTENT, 1)];
+    scene.model.status = Some(told(&scene, &pods, there()));
+    scene.policy(2, &json!({}));
+    let after = told(&scene, &pods, there());
+    let serving = after.serving.clone().unwrap();
+    assert_eq!(
+        (serving.digest, serving.unproven_since),
+        (CONTENT, Some(Time(scene.now)))
+    );
+    scene.model.status = Some(after.clone());
+    assert_eq!(
+        told(&scene, &pods, there()),
+        after,
+        "a second look writes nothing"
+    );
+}
+
+#[test]
+fn a_specification_that_makes_no_sense_is_told() {
+    let scene = Scene::new();
+    let problem = Problem::new(
+        Reason::SpecInvalid,
+        "spec.model.source",
+        "needs exactly one source",
+    );
+    let seen = Seen {
+        workload: scene.model.spec.workload_ref.as_ref().unwrap(),
+        origin: Err(&problem),
+        found: &there(),
+        ways: &[],
+        pods: &[],
+        held_up: false,
+    };
+    let status = status(&scene.model, &seen, scene.now);
+    assert_eq!(ready(&status).1, "SpecInvalid");
+}
