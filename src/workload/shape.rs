@@ -2,7 +2,7 @@
 //! Pure; what is not in the table below is a difference, so a field that Kubernetes gains tomorrow is refused and not missed.
 
 use k8s_openapi::api::core::v1::{Container, Volume};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::quantity::billionths;
 
@@ -68,13 +68,31 @@ fn value(of: &impl serde::Serialize) -> Value {
 enum Filled {
     /// Whatever its value: it says where and how urgently a pod runs, not what.
     Any,
-    /// Only as the API server fills it in.
-    With(Value),
+    /// Only as the API server fills it in: this text,
+    Text(&'static str),
+    /// this number,
+    Number(i64),
+    /// `false`,
+    False,
+    /// or an object without fields.
+    Empty,
+}
+
+impl Filled {
+    fn allows(&self, value: &Value) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Text(usual) => value == usual,
+            Self::Number(usual) => value == usual,
+            Self::False => *value == Value::Bool(false),
+            Self::Empty => value.as_object().is_some_and(Map::is_empty),
+        }
+    }
 }
 
 /// What the API server and its admission plugins fill in, by field, with names of containers and numbers left out.
 fn filled(field: &str) -> Option<Filled> {
-    let value = match field {
+    Some(match field {
         // Where it runs, and before whom: the scheduler's, DefaultTolerationSeconds' and Priority's.
         "spec.nodeName"
         | "spec.nodeSelector"
@@ -85,26 +103,26 @@ fn filled(field: &str) -> Option<Filled> {
         | "spec.priorityClassName"
         | "spec.preemptionPolicy"
         | "spec.schedulerName"
-        | "spec.schedulingGates" => return Some(Filled::Any),
-        "spec.restartPolicy" => json!("Always"),
-        "spec.dnsPolicy" => json!("ClusterFirst"),
-        "spec.terminationGracePeriodSeconds" => json!(30),
+        | "spec.schedulingGates" => Filled::Any,
+        "spec.restartPolicy" => Filled::Text("Always"),
+        "spec.dnsPolicy" => Filled::Text("ClusterFirst"),
+        "spec.terminationGracePeriodSeconds" => Filled::Number(30),
         "spec.hostNetwork"
         | "spec.hostPID"
         | "spec.hostIPC"
         | "spec.shareProcessNamespace"
-        | "spec.volumes[].secret.optional" => json!(false),
-        "spec.volumes[].secret.defaultMode" => json!(0o644),
-        "spec.volumes[].emptyDir.medium" => json!(""),
+        | "spec.volumes[].secret.optional" => Filled::False,
+        "spec.volumes[].secret.defaultMode" => Filled::Number(0o644),
+        "spec.volumes[].emptyDir.medium" => Filled::Text(""),
         _ => {
             let container = field
                 .strip_prefix("spec.containers[].")
                 .or_else(|| field.strip_prefix("spec.initContainers[]."))?;
             match container {
-                "imagePullPolicy" => json!("IfNotPresent"),
-                "terminationMessagePath" => json!("/dev/termination-log"),
-                "terminationMessagePolicy" => json!("File"),
-                "resources" => json!({}),
+                "imagePullPolicy" => Filled::Text("IfNotPresent"),
+                "terminationMessagePath" => Filled::Text("/dev/termination-log"),
+                "terminationMessagePolicy" => Filled::Text("File"),
+                "resources" => Filled::Empty,
                 // Limits without requests: the API server asks for as much as is allowed. LimitRanger fills in the rest.
                 "resources.requests"
                 | "resources.requests.cpu"
@@ -112,78 +130,98 @@ fn filled(field: &str) -> Option<Filled> {
                 | "resources.requests.ephemeral-storage"
                 | "resources.limits.cpu"
                 | "resources.limits.memory"
-                | "resources.limits.ephemeral-storage" => return Some(Filled::Any),
-                "volumeMounts[].readOnly" => json!(false),
-                "volumeMounts[].recursiveReadOnly" => json!("Disabled"),
-                "ports[].protocol" => json!("TCP"),
-                "readinessProbe.successThreshold" => json!(1),
-                "readinessProbe.httpGet.scheme" => json!("HTTP"),
+                | "resources.limits.ephemeral-storage" => Filled::Any,
+                "volumeMounts[].readOnly" => Filled::False,
+                "volumeMounts[].recursiveReadOnly" => Filled::Text("Disabled"),
+                "ports[].protocol" => Filled::Text("TCP"),
+                "readinessProbe.successThreshold" => Filled::Number(1),
+                "readinessProbe.httpGet.scheme" => Filled::Text("HTTP"),
                 _ => return None,
             }
         }
-    };
-    Some(Filled::With(value))
+    })
 }
 
 /// `at` names the place for people, `field` for the table.
 fn compare(at: &str, field: &str, planned: &Value, pod: &Value, found: &mut Vec<String>) {
-    match (planned, pod) {
-        (Value::Object(planned), Value::Object(pod)) => compare_fields(at, field, planned, pod, found),
-        (Value::Array(planned), Value::Array(pod)) => {
-            if planned.len() != pod.len() {
-                found.push(count(at, planned, pod));
-                return;
-            }
-            let pairs = planned.iter().zip(pod).enumerate();
-            for (number, (planned, pod)) in pairs.filter(|(_, (planned, pod))| planned != pod) {
-                let name = name(planned).map_or_else(|| number.to_string(), ToOwned::to_owned);
-                compare(
-                    &format!("{at}[{name}]"),
-                    &format!("{field}[]"),
-                    planned,
-                    pod,
-                    found,
-                );
-            }
-        }
-        _ if planned == pod || (is_quantity(field) && same_amount(planned, pod)) => {}
-        _ => found.push(format!("{at}: is {}, planned {}", shown(pod), shown(planned))),
-    }
+    let mut place = Place {
+        at: at.to_owned(),
+        field: field.to_owned(),
+        found,
+    };
+    place.compare(planned, pod);
 }
 
-fn compare_fields(
-    at: &str,
-    field: &str,
-    planned: &Map<String, Value>,
-    pod: &Map<String, Value>,
-    found: &mut Vec<String>,
-) {
-    for (key, wanted) in planned {
-        let value = pod.get(key);
-        // Most is as planned, and what is needs no name.
-        if value == Some(wanted) {
-            continue;
-        }
-        let at = format!("{at}.{key}");
-        match value {
-            Some(value) => compare(&at, &format!("{field}.{key}"), wanted, value, found),
-            // An empty list or object may be left out by whoever wrote it last.
-            None if is_empty(wanted) => {}
-            None => found.push(format!("{at}: is missing, planned {}", shown(wanted))),
+/// Where two values are compared, and what was found. A pod has hundreds of places and each is entered with every pod that
+/// is made: their names are written into the same two strings.
+struct Place<'a> {
+    at: String,
+    field: String,
+    found: &'a mut Vec<String>,
+}
+
+impl Place<'_> {
+    fn within(&mut self, at: [&str; 3], field: [&str; 2], look: impl FnOnce(&mut Self)) {
+        let (at_here, field_here) = (self.at.len(), self.field.len());
+        self.at.extend(at);
+        self.field.extend(field);
+        look(self);
+        self.at.truncate(at_here);
+        self.field.truncate(field_here);
+    }
+
+    fn tell(&mut self, what: &str) {
+        self.found.push(format!("{}{what}", self.at));
+    }
+
+    fn compare(&mut self, planned: &Value, pod: &Value) {
+        match (planned, pod) {
+            (Value::Object(planned), Value::Object(pod)) => self.compare_fields(planned, pod),
+            (Value::Array(planned), Value::Array(pod)) => {
+                if planned.len() != pod.len() {
+                    let text = count(&self.at, planned, pod);
+                    self.found.push(text);
+                    return;
+                }
+                let pairs = planned.iter().zip(pod).enumerate();
+                for (number, (planned, pod)) in pairs.filter(|(_, (planned, pod))| planned != pod) {
+                    let name = name(planned).map_or_else(|| number.to_string(), ToOwned::to_owned);
+                    self.within(["[", &name, "]"], ["[]", ""], |item| item.compare(planned, pod));
+                }
+            }
+            _ if planned == pod || (is_quantity(&self.field) && same_amount(planned, pod)) => {}
+            _ => self.tell(&format!(": is {}, planned {}", shown(pod), shown(planned))),
         }
     }
-    for (key, value) in pod.iter().filter(|(key, _)| !planned.contains_key(*key)) {
-        let allowed = match filled(&format!("{field}.{key}")) {
-            Some(Filled::Any) => true,
-            Some(Filled::With(usual)) => *value == usual,
-            // The old name of the account, kept in step by the API server.
-            None if field == "spec" && key == "serviceAccount" => {
-                Some(value) == planned.get("serviceAccountName")
+
+    fn compare_fields(&mut self, planned: &Map<String, Value>, pod: &Map<String, Value>) {
+        for (key, wanted) in planned {
+            let value = pod.get(key);
+            // Most is as planned, and what is needs no name.
+            if value == Some(wanted) {
+                continue;
             }
-            None => is_empty(value),
-        };
-        if !allowed {
-            found.push(format!("{at}.{key}: is {}, and is not in the plan", shown(value)));
+            self.within([".", key, ""], [".", key], |place| match value {
+                Some(value) => place.compare(wanted, value),
+                // An empty list or object may be left out by whoever wrote it last.
+                None if is_empty(wanted) => {}
+                None => place.tell(&format!(": is missing, planned {}", shown(wanted))),
+            });
+        }
+        for (key, value) in pod.iter().filter(|(key, _)| !planned.contains_key(*key)) {
+            self.within([".", key, ""], [".", key], |place| {
+                let allowed = match filled(&place.field) {
+                    Some(filled) => filled.allows(value),
+                    // The old name of the account, kept in step by the API server.
+                    None if place.field == "spec.serviceAccount" => {
+                        Some(value) == planned.get("serviceAccountName")
+                    }
+                    None => is_empty(value),
+                };
+                if !allowed {
+                    place.tell(&format!(": is {}, and is not in the plan", shown(value)));
+                }
+            });
         }
     }
 }
@@ -258,6 +296,7 @@ mod tests {
     use super::*;
     use crate::workload::samples;
     use k8s_openapi::api::core::v1::PodSpec;
+    use serde_json::json;
     use test_case::test_case;
 
     fn differences(planned: &PodSpec, pod: &Value) -> Vec<String> {
@@ -311,6 +350,7 @@ mod tests {
     #[test_case("/shareProcessNamespace", json!(true), "spec.shareProcessNamespace"; "shared processes")]
     #[test_case("/serviceAccountName", json!("cluster-admin"), "spec.serviceAccountName"; "another account")]
     #[test_case("/serviceAccount", json!("cluster-admin"), "spec.serviceAccount"; "another account by its old name")]
+    #[test_case("/serviceAccount", json!(null), "spec.serviceAccount"; "no account by its old name")]
     #[test_case("/automountServiceAccountToken", json!(true), "spec.automountServiceAccountToken"; "a token")]
     #[test_case("/runtimeClassName", json!("fast"), "spec.runtimeClassName"; "another runtime")]
     #[test_case("/restartPolicy", json!("Never"), "spec.restartPolicy"; "another restart policy")]
