@@ -88,12 +88,12 @@ impl Gate {
         let Some(name) = &claim.model else {
             return answer(&decide(&Written::default()));
         };
-        let decision = decide(&self.recorded(&request.namespace, name, &world, now));
+        let decision = decide(&self.recorded(&request.namespace, name, &world));
         if decision.admits() {
             return answer(&decision);
         }
         // What a pod rests on was written a moment ago, as a rule, and may be on its way to this replica.
-        answer(&decide(&self.read(&request.namespace, name, &world, now).await))
+        answer(&decide(&self.read(&request.namespace, name, &world).await))
     }
 
     /// What the pod of a workload that a model governs lacks, as additions to it. One that cannot be mended is left as it is:
@@ -103,7 +103,7 @@ impl Gate {
         let user = &request.user_info.username;
         let claim = self.claim(&request.namespace, user, &sent.pod).await;
         let (world, now) = (self.world.current(), (self.clock)());
-        let written = self.recorded(&request.namespace, claim.model.as_ref()?, &world, now);
+        let written = self.recorded(&request.namespace, claim.model.as_ref()?, &world);
         let model = written
             .model()
             .filter(|model| pods::governs(model, &claim.owners))?;
@@ -151,22 +151,22 @@ impl Gate {
         }
     }
 
-    fn recorded(&self, namespace: &str, name: &str, world: &World, now: Timestamp) -> Written {
+    fn recorded(&self, namespace: &str, name: &str, world: &World) -> Written {
         let mut written = Written {
             model: self.records.model(namespace, name),
             ..Written::default()
         };
-        let names = written.needed(world, now);
+        let names = written.needed(world);
         written.verifications = self.records.verifications(namespace, &names);
         written
     }
 
-    async fn read(&self, namespace: &str, name: &str, world: &World, now: Timestamp) -> Written {
+    async fn read(&self, namespace: &str, name: &str, world: &World) -> Written {
         let mut written = Written {
             model: self.records.read_model(namespace, name).await,
             ..Written::default()
         };
-        let names = written.needed(world, now);
+        let names = written.needed(world);
         written.verifications = self.records.read_verifications(namespace, &names).await;
         written
     }
@@ -228,9 +228,9 @@ impl Written {
     }
 
     /// The names of the verifications that belong to the model.
-    fn needed(&self, world: &World, now: Timestamp) -> Vec<String> {
+    fn needed(&self, world: &World) -> Vec<String> {
         self.model()
-            .map_or_else(Vec::new, |model| pods::needed(model, world, now))
+            .map_or_else(Vec::new, |model| pods::needed(model, world))
     }
 }
 

@@ -199,23 +199,18 @@ pub fn foregone(
     Some(evaluate(&facts, world, now)).filter(|decision| decision.verdict == Verdict::Fail)
 }
 
-/// Whether that is because of the repository: then its registry gets no credentials either.
-pub(super) fn is_elsewhere(
-    world: &World,
-    namespace: &str,
-    reference: &Reference,
-    digest: Digest,
-    now: Timestamp,
-) -> bool {
-    // Mostly no policy refuses the repository, and then nothing else need be judged to know it.
+/// Whether an enforced policy refuses the repository: then its registry is not asked, whatever else is wrong.
+pub(super) fn is_elsewhere(world: &World, namespace: &str, reference: &Reference) -> bool {
     let refuses = |rules: &Rules| {
         rules.effect_of(RuleId::ModelRepositories) == Effect::Enforce
+            && rules.namespaces != NamespaceSelector::Broken
             && checks::repositories::refuses(reference, rules)
     };
-    let labels = world.namespaces.get(namespace);
+    let labels = world
+        .namespaces
+        .get(namespace)
+        .filter(|_| world.governs(namespace));
     labels.is_some_and(|labels| selecting(&world.rules, namespace, labels).any(refuses))
-        && foregone(world, namespace, &reference.clone().into(), Some(digest), now)
-            .is_some_and(|refused| refused.reason() == Some(Reason::RepositoryNotAllowed))
 }
 
 /// What one policy says.

@@ -104,7 +104,7 @@ pub fn judge(
 }
 
 /// The names of the verifications that a pod of this model can rest on.
-pub fn needed(model: &ModelDeployment, world: &World, now: Timestamp) -> Vec<String> {
+pub fn needed(model: &ModelDeployment, world: &World) -> Vec<String> {
     let contents: Vec<_> = managed::contents(model).map(|content| content.runs).collect();
     let same = |one: &RunningModel, other: &RunningModel| {
         one.reference == other.reference && one.pull_secret == other.pull_secret
@@ -115,7 +115,7 @@ pub fn needed(model: &ModelDeployment, world: &World, now: Timestamp) -> Vec<Str
         .enumerate()
         .filter(|(at, one)| !contents[..*at].iter().any(|other| same(one, other)));
     different
-        .flat_map(|(_, runs)| Verifications::of(model, world, runs, now).into_all())
+        .flat_map(|(_, runs)| Verifications::of(model, world, runs).into_all())
         .map(|verification| verification.name_any())
         .collect()
 }

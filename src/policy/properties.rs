@@ -277,7 +277,7 @@ proptest! {
 
     /// The short way to know it says what the whole decision does.
     #[test]
-    fn a_repository_is_elsewhere_when_nothing_worse_refuses_the_content(
+    fn a_repository_is_elsewhere_when_an_enforced_policy_refuses_it(
         rules in vec(policy(), 0..4), labels in select(vec![vec![], vec![("team", "bank")], vec![("team", "shop")]]),
         governed in select(vec!["true", "True"]), subject in select(vec![SUBJECT, OTHER]),
         repository in select(vec!["registry.example/models/digits", "registry.example/digits", "evil.example/digits"]),
@@ -285,9 +285,11 @@ proptest! {
         let reference: Reference = format!("{repository}@{subject}").parse().unwrap();
         let labels = [(GOVERNED_LABEL, governed)].into_iter().chain(labels).map(|(key, value)| (key.to_owned(), value.to_owned()));
         let world = World { rules, namespaces: [("bank".to_owned(), labels.collect())].into() };
-        let now = Timestamp::UNIX_EPOCH;
-        let said = foregone(&world, "bank", &reference.clone().into(), Some(subject), now).and_then(|refused| refused.reason());
-        prop_assert_eq!(is_elsewhere(&world, "bank", &reference, subject, now), said == Some(Reason::RepositoryNotAllowed));
+        let decision = foregone(&world, "bank", &reference.clone().into(), Some(subject), Timestamp::UNIX_EPOCH);
+        let refused = decision.is_some_and(|decision| decision.findings.iter().any(|one| {
+            one.reason == Some(Reason::RepositoryNotAllowed) && one.effect == Effect::Enforce
+        }));
+        prop_assert_eq!(is_elsewhere(&world, "bank", &reference), refused);
     }
 
     #[test]

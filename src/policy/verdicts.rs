@@ -2,7 +2,6 @@
 //! Pure: it names the verification that is needed; asking registries is its controller's.
 
 use aws_lc_rs::digest::{SHA256, digest as sha256};
-use jiff::Timestamp;
 use kube::{ResourceExt as _, core::ObjectMeta};
 
 use super::{Evidence, Facts, Verification, World, decision::is_elsewhere, observed_keys, required_keys};
@@ -29,9 +28,9 @@ pub struct Verifications {
 
 impl Verifications {
     /// Those of this content.
-    pub fn of(model: &ModelDeployment, world: &World, runs: &RunningModel, now: Timestamp) -> Self {
+    pub fn of(model: &ModelDeployment, world: &World, runs: &RunningModel) -> Self {
         let namespace = model.namespace().unwrap_or_default();
-        let elsewhere = is_elsewhere(world, &namespace, &runs.reference, runs.digest, now);
+        let elsewhere = is_elsewhere(world, &namespace, &runs.reference);
         if elsewhere {
             return Self {
                 elsewhere,

@@ -33,6 +33,7 @@ fn free_address() -> SocketAddr {
 fn settings(namespace: &str) -> Settings {
     Settings {
         controllers: controller::Settings {
+            previous_images: Vec::new(),
             fetch_image: format!("registry.example/probity@sha256:{}", "f0".repeat(32)),
             hosts: HostPolicy::default(),
             concurrency: 4,

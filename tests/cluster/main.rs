@@ -19,6 +19,7 @@ mod fault_proxy;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod adopted;
 mod audit;
 mod bed;
 mod chart;
@@ -52,6 +53,8 @@ macro_rules! tests {
 /// The longest first, so that none of them is still under way when all others are done; those that are alone, in order.
 const TESTS: &[Test] = tests![
     together serving::altered_weights_never_start_and_a_good_version_takes_over,
+    together adopted::an_existing_deployment_is_found_told_about_and_repaired,
+    together adopted::every_kind_of_workload_is_let_in_with_the_verified_model_alone,
     together serving::a_signed_model_serves_and_its_pod_can_do_nothing_else,
     together fetching::bytes_altered_in_the_registry_are_not_exposed,
     together fetching::a_fetch_killed_half_way_starts_over,

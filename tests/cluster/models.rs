@@ -157,6 +157,12 @@ impl Model {
         Self::copy(&self.folder, self.folder.with_file_name(name))
     }
 
+    /// Puts its files, the signature among them, into a folder that is not there yet.
+    pub fn copy_to(&self, folder: &Path) {
+        fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        run(Command::new("cp").arg("-r").arg(&self.folder).arg(folder));
+    }
+
     fn sign(&self, key: &Path) {
         run(testbed::tool("model_signing", &["signer"])
             .args(["sign", "key"])

@@ -211,7 +211,7 @@ fn judge(
     runs: &RunningModel,
     now: Timestamp,
 ) -> (Judgement, Vec<ArtifactVerification>) {
-    let wanted = Verifications::of(model, world, runs, now);
+    let wanted = Verifications::of(model, world, runs);
     let there = &snapshot.verifications;
     let facts = wanted.facts(model, world, runs, there);
     let judgement = Judgement {

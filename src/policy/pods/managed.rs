@@ -150,7 +150,7 @@ pub(super) fn candidate<'a>(
     let Content {
         model, runs, serves, ..
     } = &mut content;
-    let wanted = Verifications::of(model, world, runs, now);
+    let wanted = Verifications::of(model, world, runs);
     // What nobody measured, as may be where nothing is enforced, is as large as the pod says.
     runs.size = match wanted.evidence(recorded.verifications, runs) {
         Evidence::Known(found) if found.size > 0 => found.size,

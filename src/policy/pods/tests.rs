@@ -62,7 +62,7 @@ impl Door {
 
     /// A verification of this content ended so.
     fn found(&mut self, digest: Digest, status: Value) {
-        let wanted = Verifications::of(&self.model, &self.world, &running(digest), self.now);
+        let wanted = Verifications::of(&self.model, &self.world, &running(digest));
         let mut verification = wanted.required.unwrap();
         verification.status = Some(serde_json::from_value(status).unwrap());
         self.verifications
