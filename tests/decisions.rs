@@ -7,6 +7,9 @@
     reason = "only tests see it"
 )]
 
+#[path = "decisions/doors.rs"]
+mod doors;
+
 use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};

@@ -170,3 +170,64 @@ fn every_link_to_a_file_leads_to_one() {
         }
     }
 }
+
+/// The code spans `FILE::TEST` of a text.
+fn named_tests(text: &str) -> Vec<(&str, &str)> {
+    let spans = text.split('`').skip(1).step_by(2);
+    spans.filter_map(|span| span.split_once(".rs::")).collect()
+}
+
+/// Whether a Rust source has a function of this name that a test runner calls.
+fn has_test(source: &str, name: &str) -> bool {
+    let lines: Vec<&str> = source.lines().map(str::trim_start).collect();
+    let defines = |line: &str| {
+        line.split_once(&format!("fn {name}"))
+            .is_some_and(|(_, rest)| rest.starts_with(['(', '<']))
+    };
+    let is_test = |at: usize| {
+        let above = lines[..at].iter().rev();
+        above
+            .take_while(|line| line.starts_with("#[") || line.starts_with("///"))
+            .any(|line| {
+                ["#[test]", "#[test_case(", "#[tokio::test"]
+                    .iter()
+                    .any(|mark| line.starts_with(mark))
+            })
+    };
+    lines
+        .iter()
+        .enumerate()
+        .any(|(at, line)| defines(line) && is_test(at))
+}
+
+#[test]
+fn every_hole_of_others_is_kept_shut_by_tests_that_are_there() {
+    let text = fs::read_to_string(format!("{TOP}/docs/threat-model.md")).unwrap();
+    let section = text
+        .split("\n## ")
+        .find(|section| section.starts_with("Holes of others"));
+    let applicable = section.unwrap().split("Not applicable here:").next().unwrap();
+    let rows: Vec<&str> = applicable
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| hole |"))
+        .collect();
+    assert!(rows.len() > 30, "{} holes only", rows.len());
+    let of_the_cluster = fs::read_to_string(format!("{TOP}/tests/cluster/main.rs")).unwrap();
+    for row in rows {
+        let tests = named_tests(row);
+        assert!(!tests.is_empty(), "no test keeps this shut: {row}");
+        for (file, test) in tests {
+            let source = fs::read_to_string(format!("{TOP}/{file}.rs"))
+                .unwrap_or_else(|error| panic!("{file}.rs: {error}"));
+            // Those of the cluster are in a table of their own.
+            let is_there = match file.strip_prefix("tests/cluster/") {
+                Some(module) => {
+                    source.contains(&format!("pub async fn {test}("))
+                        && of_the_cluster.contains(&format!(" {module}::{test},"))
+                }
+                None => has_test(&source, test),
+            };
+            assert!(is_there, "{file}.rs has no test {test}");
+        }
+    }
+}

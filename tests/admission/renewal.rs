@@ -16,9 +16,8 @@ use k8s_openapi::api::{
     core::v1::{Pod, Secret},
 };
 use kube::{
-    Api, Client, Config,
+    Api, Client,
     api::{DynamicObject, Patch, PatchParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
     discovery::ApiResource,
 };
 use probity::admission::{
@@ -110,17 +109,6 @@ async fn apply(client: &Client, object: Value) {
         .unwrap_or_else(|error| panic!("{} {name}: {error}", types.kind));
 }
 
-/// With the rights of the chart's account and no other.
-async fn operators_client() -> Client {
-    let mut kubeconfig = Kubeconfig::read_from(testbed::kubeconfig()).unwrap();
-    let info = kubeconfig.auth_infos[0].auth_info.as_mut().unwrap();
-    info.impersonate = Some(format!("system:serviceaccount:{NAMESPACE}:probity"));
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .unwrap();
-    Client::try_from(config).unwrap()
-}
-
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
@@ -207,7 +195,7 @@ async fn from_an_expired_certificate_to_the_next_authority_without_a_request_tha
         host: "127.0.0.1".into(),
         webhooks: "probity".into(),
     };
-    let theirs = operators_client().await;
+    let theirs = Client::try_from(testbed::operators_config(testbed::kubeconfig()).await).unwrap();
     let following = tokio::spawn(follow(
         theirs.clone(),
         NAMESPACE.into(),

@@ -11,11 +11,7 @@ use std::{
     time::Instant,
 };
 
-use kube::{
-    Api, Client, Config,
-    api::PostParams,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::{Api, Client, api::PostParams};
 use probity::api::v1alpha1::{ClusterDeploymentPolicy, TrustRoot};
 use serde_json::json;
 use tokio::{sync::watch, task::spawn_blocking};
@@ -203,11 +199,7 @@ impl Guarded {
 }
 
 async fn client(node: &Node) -> Client {
-    let kubeconfig = Kubeconfig::read_from(&node.kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .unwrap();
-    Client::try_from(config).unwrap()
+    Client::try_from(testbed::config(&node.kubeconfig).await).unwrap()
 }
 
 /// The one policy of all tests: the release team's models, from these registries.

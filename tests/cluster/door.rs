@@ -47,7 +47,7 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> String {
 }
 
 /// Whether a condition of the Deployment has this word: there its controller says why it has no pods.
-fn says(deployment: &Deployment, word: &str) -> bool {
+pub fn says(deployment: &Deployment, word: &str) -> bool {
     let status = deployment.status.iter();
     let mut conditions = status.flat_map(|status| status.conditions.iter().flatten());
     conditions.any(|condition| {
@@ -155,7 +155,7 @@ pub async fn pods_that_no_model_answers_for_do_not_run(bed: &'static Bed) {
 }
 
 /// A policy and a trust root for this space alone, beside those that all spaces have.
-async fn own_policy(space: &Space, key: &str) {
+pub async fn own_policy(space: &Space, key: &str) {
     let name = &space.namespace;
     let root: TrustRoot = serde_json::from_value(json!({
         "apiVersion": "probity.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": name},

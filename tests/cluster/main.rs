@@ -25,6 +25,7 @@ mod bed;
 mod chart;
 mod container;
 mod door;
+mod drain;
 mod failing;
 mod fetching;
 mod harness;
@@ -75,6 +76,7 @@ const TESTS: &[Test] = tests![
     alone operator::every_right_it_used_it_has,
     alone door::while_the_operator_is_away_nothing_is_made_where_it_governs,
     alone door::a_rolling_restart_leaves_no_question_unanswered,
+    alone drain::a_drain_is_no_outage_until_the_grace_period_ends,
     alone chart::models_outlive_upgrade_and_reinstallation,
 ];
 

@@ -3,10 +3,7 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::Client;
 use serde_json::{Value, json};
 use tokio::{sync::OnceCell, time::sleep};
 
@@ -14,7 +11,7 @@ use crate::testbed;
 
 /// Somebody with every right that RBAC lets one grant verb by verb.
 pub const JANE: &str = "jane@example.com";
-pub const OPERATOR: &str = "system:serviceaccount:probity-system:probity";
+pub use crate::testbed::OPERATOR;
 pub const REPLICASETS: &str = "system:serviceaccount:kube-system:replicaset-controller";
 pub const DEPLOYMENTS: &str = "system:serviceaccount:kube-system:deployment-controller";
 pub const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
@@ -33,13 +30,7 @@ pub type Answer = Result<Value, String>;
 
 /// The client of one person in these groups.
 async fn client(user: &str, groups: &[&str]) -> Client {
-    let mut kubeconfig = Kubeconfig::read_from(testbed::kubeconfig()).unwrap();
-    let info = kubeconfig.auth_infos[0].auth_info.as_mut().unwrap();
-    info.impersonate = Some(user.to_owned());
-    info.impersonate_groups = Some(groups.iter().map(ToString::to_string).collect());
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .unwrap();
+    let config = testbed::config_as(testbed::kubeconfig(), user, groups).await;
     Client::try_from(config).unwrap()
 }
 

@@ -173,6 +173,16 @@ async fn what_belongs_to_a_model_is_changed_by_nobody_else() {
     let unmarked = json!({"metadata": {"labels": {"probity.dev/model": null}, "ownerReferences": null}});
     let rows = [
         ("image", &deployment, image.clone()),
+        (
+            "fewer replicas and another image at once",
+            &deployment,
+            json!({"spec": {"replicas": 0, "template": image["spec"]["template"]}}),
+        ),
+        (
+            "another account",
+            &deployment,
+            json!({"spec": {"template": {"spec": {"serviceAccountName": "default"}}}}),
+        ),
         ("rollout restart", &deployment, restart),
         ("replicas", &deployment, json!({"spec": {"replicas": 9}})),
         ("paused", &deployment, json!({"spec": {"paused": true}})),

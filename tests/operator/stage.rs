@@ -17,10 +17,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::{
-    Api, Client, Config, Resource, ResourceExt as _,
+    Api, Client, Resource, ResourceExt as _,
     api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
     client::ClientBuilder,
-    config::{KubeConfigOptions, Kubeconfig},
     core::NamespaceResourceScope,
     discovery::ApiResource,
     runtime::{WatchStreamExt as _, watcher},
@@ -195,20 +194,7 @@ fn free_address() -> SocketAddr {
 
 /// A client with the operator's rights and no other, that writes down what it asks.
 async fn operators_client(kubeconfig: &Path, requests: Requests) -> Client {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let info = kubeconfig.auth_infos[0].auth_info.as_mut().unwrap();
-    info.impersonate = Some("system:serviceaccount:probity-system:probity".into());
-    let groups = [
-        "system:serviceaccounts",
-        "system:serviceaccounts:probity-system",
-        "system:authenticated",
-    ];
-    info.impersonate_groups = Some(groups.map(ToOwned::to_owned).into());
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .unwrap();
-    ClientBuilder::try_from(config)
+    ClientBuilder::try_from(testbed::operators_config(kubeconfig).await)
         .unwrap()
         .with_layer(&Recorder(requests))
         .build()
@@ -216,12 +202,7 @@ async fn operators_client(kubeconfig: &Path, requests: Requests) -> Client {
 
 /// A client with every right.
 pub async fn admin(kubeconfig: &Path) -> Client {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .unwrap();
-    Client::try_from(config).unwrap()
+    Client::try_from(testbed::config(kubeconfig).await).unwrap()
 }
 
 /// Applies what the chart renders of rights, so that the operator has these and no other.

@@ -46,6 +46,9 @@ use kube::{
 };
 use tokio::{sync::OnceCell, time::timeout};
 
+/// The account that the chart gives the operator.
+pub const OPERATOR: &str = "system:serviceaccount:probity-system:probity";
+
 /// The API server's client, with our definitions installed and established.
 ///
 /// Make one in each test: a client does not outlive the runtime it was made in, and each test has its own.
@@ -58,13 +61,44 @@ pub async fn client() -> Client {
 
 /// The API server's client; our definitions may be missing.
 pub async fn bare_client() -> Client {
+    Client::try_from(config(kubeconfig()).await).expect("a client can be made")
+}
+
+/// How the API server of a kubeconfig is asked, with every right.
+pub async fn config(kubeconfig: &Path) -> Config {
+    config_of(read(kubeconfig)).await
+}
+
+/// How it is asked as the account that the chart gives the operator, with the rights of that one and no other.
+pub async fn operators_config(kubeconfig: &Path) -> Config {
+    let groups = [
+        "system:serviceaccounts",
+        "system:serviceaccounts:probity-system",
+        "system:authenticated",
+    ];
+    config_as(kubeconfig, OPERATOR, &groups).await
+}
+
+/// How it is asked as somebody in these groups, with the rights of theirs and no other.
+pub async fn config_as(kubeconfig: &Path, user: &str, groups: &[&str]) -> Config {
+    let mut kubeconfig = read(kubeconfig);
+    let info = kubeconfig.auth_infos[0].auth_info.as_mut();
+    let info = info.expect("a kubeconfig says who one is");
+    info.impersonate = Some(user.to_owned());
+    info.impersonate_groups = Some(groups.iter().map(ToString::to_string).collect());
+    config_of(kubeconfig).await
+}
+
+fn read(kubeconfig: &Path) -> Kubeconfig {
+    Kubeconfig::read_from(kubeconfig).expect("the test bed's kubeconfig can be read")
+}
+
+async fn config_of(kubeconfig: Kubeconfig) -> Config {
     // The second call in a binary finds the provider installed, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let kubeconfig = Kubeconfig::read_from(kubeconfig()).expect("the test bed's kubeconfig can be read");
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
-        .expect("the test bed's kubeconfig is complete");
-    Client::try_from(config).expect("a client can be made")
+        .expect("the test bed's kubeconfig is complete")
 }
 
 /// The API server's kubeconfig, with which one may do everything: for programs that bring a client of their own.

@@ -179,6 +179,7 @@ fn a_pod_without_its_replica_set_is_refused(owners: Value) {
 #[test_case("/spec/containers/0/volumeMounts/0/readOnly", json!(false), Reason::PodNotAsPlanned; "the model writable where it serves")]
 #[test_case("/spec/containers/0/volumeMounts/0/name", json!("probity-tmp"), Reason::PodNotAsPlanned; "another volume at the model's path")]
 #[test_case("/spec/volumes/0", json!({"name": "probity-model", "persistentVolumeClaim": {"claimName": "mine"}}), Reason::PodNotAsPlanned; "another volume under the model's name")]
+#[test_case("/spec/volumes/0", json!({"name": "probity-model", "hostPath": {"path": "/models"}}), Reason::PodNotAsPlanned; "a folder of the node under the model's name")]
 #[test_case("/spec/shareProcessNamespace", json!(true), Reason::PodNotAsPlanned; "processes that see each other")]
 #[test_case("/spec/hostNetwork", json!(true), Reason::PodNotAsPlanned; "the host's network")]
 #[test_case("/spec/serviceAccountName", json!("admin"), Reason::PodNotAsPlanned; "another account")]
@@ -400,6 +401,37 @@ fn a_bare_pod(unmanaged: UnmanagedPods) -> (bool, usize) {
         .iter()
         .filter(|one| one.verdict == Verdict::Fail);
     (decision.admits(), failed.count())
+}
+
+/// What others look at to leave a namespace alone.
+#[test_case("control-plane", "controller-manager")]
+#[test_case("probity.dev/ignore", "true")]
+#[test_case("admission.gatekeeper.sh/ignore", "true")]
+#[test_case("policy.sigstore.dev/exclude", "true")]
+#[test_case("pod-security.kubernetes.io/enforce", "privileged")]
+fn no_other_label_of_a_namespace_switches_anything_off(key: &str, value: &str) {
+    let mut door = Door::new();
+    let labels = door.world.namespaces.get_mut("bank").unwrap();
+    labels.insert(key.to_owned(), value.to_owned());
+    assert_eq!(door.ask(&bare(), "alice").reason(), Some(Reason::UnmanagedPod));
+    door.verifications.clear();
+    assert!(!door.ask_planned(GOOD).admits());
+}
+
+/// Whoever can write into a kubelet's folder has the node; that the pod is no object is all there is to do.
+#[test]
+fn the_mirror_of_a_static_pod_is_a_pod_like_any_other() {
+    let mut door = Door::new();
+    exempting(&mut door);
+    let mut mirror = bare();
+    mirror.annotations_mut().insert(
+        "kubernetes.io/config.mirror".into(),
+        "d8a0dd4ad6e4a5a8b2cf4a3c5d4e6f70".into(),
+    );
+    assert_eq!(
+        door.ask(&mirror, "system:node:node-1").reason(),
+        Some(Reason::UnmanagedPod)
+    );
 }
 
 #[test]
