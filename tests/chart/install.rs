@@ -127,8 +127,7 @@ fn a_release_from_beginning_to_end() {
 
 /// What the operator writes into a webhook configuration, by an apply of this alone, stays when the chart is applied again.
 fn the_bundle_of_the_operator_survives_an_upgrade(release: &dyn Fn(&str, &[&str]) -> String) {
-    let admission = "admission.enabled=true,admission.mutate=true";
-    release("upgrade", &["--set", admission]);
+    release("upgrade", &[]);
     let own = format!("{CHART}/ci/own-certificate.yaml");
     let rendered = render(&["--values", &own]);
     for (kind, webhook) in [
@@ -161,7 +160,7 @@ fn the_bundle_of_the_operator_survives_an_upgrade(release: &dyn Fn(&str, &[&str]
         assert_eq!(&hook["clientConfig"]["caBundle"], bundle);
         assert_eq!(hook["failurePolicy"], "Fail", "the rest is as it was");
 
-        release("upgrade", &["--set", admission, "--set", "log.level=warn"]);
+        release("upgrade", &["--set", "log.level=warn"]);
         let hook = &of_kind()["webhooks"][0];
         assert_eq!(
             &hook["clientConfig"]["caBundle"], bundle,
@@ -182,6 +181,7 @@ fn the_bundle_of_the_operator_survives_an_upgrade(release: &dyn Fn(&str, &[&str]
     }
     release("upgrade", &["--set", "admission.enabled=false"]);
     assert!(get(&["validatingwebhookconfigurations"]).is_empty());
+    assert!(get(&["mutatingwebhookconfigurations"]).is_empty());
     release("upgrade", &[]);
 }
 
@@ -257,7 +257,10 @@ fn the_operator_may_read_a_secret_but_not_find_one() {
         ("watch", "secrets"),
         ("delete", "deployments.apps"),
         ("create", "pods"),
+        ("delete", "pods"),
         ("create", "pods/exec"),
+        ("list", "jobs.batch"),
+        ("patch", "statefulsets.apps"),
         ("update", "modeldeployments.probity.dev"),
         ("create", "clusterroles.rbac.authorization.k8s.io"),
         ("patch", "namespaces"),

@@ -16,7 +16,8 @@ const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// Everything the operator does to the cluster: (API group, resource, verbs).
 ///
-/// No update but of its Lease and its own Secret, no delete but of its own verdicts, no watching of secrets, no exec, no finalizers, no roles.
+/// No update but of its Lease and its own Secret, no delete but of its own verdicts (pods are evicted), no watching of secrets, no exec,
+/// no finalizers, no roles.
 const OPERATOR: &[(&str, &str, &[&str])] = &[
     // Read live with what there is for it: a watch may lack the status that was written a moment ago.
     ("probity.dev", "modeldeployments", &["get", "list", "watch"]),
@@ -35,6 +36,13 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("", "services", MADE),
     ("", "serviceaccounts", MADE),
     ("apps", "deployments", MADE),
+    // What a pod of an adopted workload goes back to: each by its name, none listed.
+    ("apps", "replicasets", &["get"]),
+    ("apps", "statefulsets", &["get"]),
+    ("apps", "daemonsets", &["get"]),
+    ("batch", "jobs", &["get"]),
+    ("serving.kserve.io", "inferenceservices", &["get"]),
+    ("", "pods/eviction", &["create"]),
     ("events.k8s.io", "events", &["create", "patch"]),
 ];
 
@@ -56,7 +64,7 @@ const CERTIFICATES: [&[(&str, &str, &[&str])]; 2] = [
             "validatingwebhookconfigurations[probity]",
             &["get", "patch"],
         ),
-        // Looked for; there only if something is to be changed on its way in.
+        // Looked for, whether or not it is there.
         (
             "admissionregistration.k8s.io",
             "mutatingwebhookconfigurations[probity]",
@@ -125,8 +133,8 @@ fn the_operator_may_do_what_the_table_says_and_nothing_else() {
 
 #[test]
 fn with_admission_it_may_look_after_its_certificate() {
-    let objects = render(&["--set", "admission.enabled=true"]);
     let [cluster, own] = CERTIFICATES;
+    let objects = render(&["--set", "admission.mutate=false"]);
     compare(
         find(&objects, "ClusterRole", "probity"),
         &expected(&[OPERATOR, cluster]),
@@ -135,7 +143,7 @@ fn with_admission_it_may_look_after_its_certificate() {
         find(&objects, "Role", "probity"),
         &expected(&[OWN_NAMESPACE, own]),
     );
-    let objects = render(&["--set", "admission.enabled=true,admission.mutate=true"]);
+    let objects = render(&[]);
     let mutating: &[(&str, &str, &[&str])] = &[(
         "admissionregistration.k8s.io",
         "mutatingwebhookconfigurations[probity]",

@@ -286,9 +286,21 @@ fn the_door_can_be_taken_away() {
     assert!(webhooks(&objects).is_empty());
     let args = args(&objects);
     assert!(!args.iter().any(|arg| arg.contains("admission")), "{args:?}");
-    let objects = render(&[]);
-    let kinds: Vec<_> = webhooks(&objects).iter().map(|object| &object["kind"]).collect();
-    assert_eq!(kinds, ["ValidatingWebhookConfiguration"]);
+    let kinds = |args: &[&str]| -> Vec<Value> {
+        let objects = render(args);
+        webhooks(&objects)
+            .iter()
+            .map(|object| object["kind"].clone())
+            .collect()
+    };
+    assert_eq!(
+        kinds(&[]),
+        ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]
+    );
+    assert_eq!(
+        kinds(&["--set", "admission.mutate=false"]),
+        ["ValidatingWebhookConfiguration"]
+    );
 }
 
 /// The safety of the cluster hangs on these lines: each is here once more, word for word.
@@ -350,10 +362,7 @@ fn whoever_makes_the_certificate_says_whom_to_trust() {
             .collect();
         all
     };
-    assert_eq!(
-        bundle(&render(&["--set", "admission.enabled=true"])),
-        [Value::Null]
-    );
+    assert_eq!(bundle(&render(&[])), [Value::Null, Value::Null]);
 
     let own = render(&[
         "--values",
