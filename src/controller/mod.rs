@@ -18,6 +18,7 @@ pub mod trust_root;
 pub mod world;
 
 use std::{
+    fmt::Debug,
     future::{Ready, ready},
     sync::Arc,
     time::Duration,
@@ -30,11 +31,14 @@ use kube::{
     Api, Client, Resource,
     core::{ObjectMeta, Status},
     runtime::{
+        Controller,
         controller::{self, Action, Config},
         events::{Event, EventType, Recorder, Reporter},
         reflector::ObjectRef,
+        watcher,
     },
 };
+use serde::de::DeserializeOwned;
 
 use crate::{
     artifact::oci,
@@ -43,7 +47,13 @@ use crate::{
     workload::PodSettings,
 };
 
-use self::{metrics::Metrics, model_deployment::Looks, policy::TallyView, retry::Retry, world::WorldView};
+use self::{
+    metrics::Metrics,
+    model_deployment::Looks,
+    policy::TallyView,
+    retry::Retry,
+    world::{Guarded, WorldView},
+};
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
 pub struct Context {
@@ -129,10 +139,6 @@ impl Context {
     fn succeeded<K: Resource<DynamicType = ()>>(&self, object: &K) {
         self.retry.forget(&error_key(object));
         self.metrics.succeeded(&K::kind(&()));
-    }
-
-    fn controller_config(&self) -> Config {
-        Config::default().concurrency(self.settings.concurrency)
     }
 
     /// A client for the registry with the pull secret's credentials, if one is named. The secret is read each time: watching
@@ -232,6 +238,9 @@ pub enum Error {
     /// Writing a status failed.
     #[error(transparent)]
     Status(#[from] StatusError),
+    /// The object is not as this version knows its kind: its definition is another version's, or was when it was written.
+    #[error("this version cannot read it, and leaves it alone: correct it, or delete it ({0})")]
+    Unreadable(String),
 }
 
 impl Error {
@@ -241,6 +250,7 @@ impl Error {
             Self::Gather { source, .. } => source,
             Self::Apply(error) => error.cause(),
             Self::Status(error) => error.cause(),
+            Self::Unreadable(_) => return "unreadable",
         };
         match cause {
             kube::Error::Api(status) if status.is_conflict() => "conflict",
@@ -274,6 +284,24 @@ where
         artifact_verification::run(client.clone(), context.clone(), stop()),
         model_deployment::run(client, context, stop()),
     );
+}
+
+/// The controller of one kind, the same for every kind. An object that cannot be read harms only itself: in a list without
+/// the guard it would keep all others of its kind from being seen.
+fn controller<K>(client: Client, context: &Context) -> Controller<Guarded<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    Controller::new(Api::<Guarded<K>>::all(client), watcher::Config::default())
+        .with_config(Config::default().concurrency(context.settings.concurrency))
+}
+
+/// The object, if this version can read it; else the error policy says which one it is, and that is all.
+fn readable<K>(object: &Guarded<K>) -> Result<&K, Error> {
+    object
+        .0
+        .as_ref()
+        .map_err(|invalid| Error::Unreadable(invalid.error.clone()))
 }
 
 /// When to try again after an error: conflicts soon, the rest with growing pauses.

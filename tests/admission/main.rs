@@ -11,6 +11,7 @@
 
 mod answers;
 mod door;
+mod faults;
 mod operator;
 mod renewal;
 #[path = "../testbed/mod.rs"]
