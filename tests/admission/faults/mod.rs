@@ -2,5 +2,8 @@
 //! right answer or none, and they recover by themselves. Nothing here is played but the network between the two.
 
 mod bed;
+mod load;
+mod policies;
+mod slow;
 mod unreadable;
 mod wire;
