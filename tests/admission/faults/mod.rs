@@ -2,6 +2,7 @@
 //! right answer or none, and they recover by themselves. Nothing here is played but the network between the two.
 
 mod bed;
+mod certificates;
 mod load;
 mod policies;
 mod slow;
