@@ -53,7 +53,10 @@ pub async fn install(admin: &Client, address: SocketAddr, mutate: bool) {
             "--set",
             "image.digest=sha256:00000000000000000000000000000000000000000000000000000000000000f0",
         ])
-        .args(["--set", &format!("admission.enabled=true,admission.mutate={mutate}")])
+        .args([
+            "--set",
+            &format!("admission.enabled=true,admission.mutate={mutate}"),
+        ])
         .output()
         .unwrap();
     let rendered = String::from_utf8(rendered.stdout).unwrap();

@@ -71,13 +71,15 @@ impl Bed {
         Path::new(&self.server.ready)
     }
 
-    /// A client that may do everything.
+    /// A client that may do everything, and asks each question once.
     pub async fn client(&self) -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .unwrap();
+        // What was answered is what counts, and not what became of it when it was asked again.
+        config.default_retry = false;
         Client::try_from(config).unwrap()
     }
 

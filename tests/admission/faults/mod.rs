@@ -3,8 +3,12 @@
 
 mod bed;
 mod certificates;
+mod leader;
 mod load;
+mod many;
+mod overload;
 mod policies;
+mod rolling;
 mod slow;
 mod unreadable;
 mod wire;

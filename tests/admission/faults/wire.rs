@@ -29,6 +29,7 @@ pub struct Wire {
     pub address: SocketAddr,
     ends: Arc<Mutex<Vec<SocketAddr>>>,
     mode: watch::Sender<Mode>,
+    cut: watch::Sender<()>,
     end: watch::Sender<bool>,
 }
 
@@ -37,6 +38,7 @@ impl Wire {
     pub fn new() -> Self {
         let ends = Arc::<Mutex<Vec<SocketAddr>>>::default();
         let (mode, watched) = watch::channel(Mode::Passes);
+        let (cut, cuts) = watch::channel(());
         let (end, mut ended) = watch::channel(false);
         let (tell, told) = mpsc::channel();
         std::thread::spawn({
@@ -48,7 +50,7 @@ impl Wire {
                     .unwrap();
                 runtime.block_on(async {
                     tokio::select! {
-                        () = accept(ends, watched, tell) => {}
+                        () = accept(ends, watched, cuts, tell) => {}
                         _ = ended.wait_for(|ended| *ended) => {}
                     }
                 });
@@ -59,6 +61,7 @@ impl Wire {
             address: told.recv().expect("it listens"),
             ends,
             mode,
+            cut,
             end,
         }
     }
@@ -66,6 +69,11 @@ impl Wire {
     /// From now on, connections are led to these in turns; one that refuses is passed over.
     pub fn leads_to(&self, ends: &[SocketAddr]) {
         *self.ends.lock().unwrap() = ends.to_vec();
+    }
+
+    /// Every connection ends; others can be made.
+    pub fn cut(&self) {
+        self.cut.send_replace(());
     }
 
     /// From now on.
@@ -83,6 +91,7 @@ impl Drop for Wire {
 async fn accept(
     ends: Arc<Mutex<Vec<SocketAddr>>>,
     mode: watch::Receiver<Mode>,
+    cuts: watch::Receiver<()>,
     tell: mpsc::Sender<SocketAddr>,
 ) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,14 +101,19 @@ async fn accept(
             continue;
         };
         let mut ends = ends.lock().unwrap().clone();
-        let mode = mode.clone();
+        let (mode, mut cut) = (mode.clone(), cuts.clone());
+        cut.mark_unchanged();
         tokio::spawn(async move {
             let turn = turn % ends.len().max(1);
             ends.rotate_left(turn);
             for end in ends {
                 if let Ok(far) = TcpStream::connect(end).await {
                     let _ = (near.set_nodelay(true), far.set_nodelay(true));
-                    return lead(near, far, mode).await;
+                    tokio::select! {
+                        () = lead(near, far, mode) => {}
+                        _ = cut.changed() => {}
+                    }
+                    return;
                 }
             }
         });
