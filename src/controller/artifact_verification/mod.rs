@@ -26,7 +26,7 @@ use crate::{
     evidence::{ArtifactReport, Failure, Reason, Reference},
 };
 
-use super::{Context, Error, controller, error_policy, observe, readable, world::Guarded};
+use super::{Context, Error, controller, error_policy, readable, world::Guarded};
 pub use status::status;
 
 /// Runs until `stop` resolves.
@@ -35,10 +35,11 @@ pub async fn run(
     context: Arc<Context>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    controller::<ArtifactVerification>(client, &context)
+    let (controller, observer) = controller::<ArtifactVerification>(client, &context);
+    controller
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(observe)
+        .for_each(|result| observer.observe(result))
         .await;
 }
 

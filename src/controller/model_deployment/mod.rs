@@ -36,7 +36,7 @@ use crate::{
     workload::Workload,
 };
 
-use super::{Context, Error, controller, error_policy, observe, readable, world::Guarded};
+use super::{Context, Error, controller, error_policy, readable, world::Guarded};
 pub use gather::Snapshot;
 use gather::gather;
 use looks::Begun;
@@ -52,7 +52,8 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let ours = || watcher::Config::default().labels(MODEL_LABEL);
-    controller::<ModelDeployment>(client.clone(), &context)
+    let (controller, observer) = controller::<ModelDeployment>(client.clone(), &context);
+    controller
         .watches(
             Api::<Deployment>::all(client.clone()),
             ours(),
@@ -76,7 +77,7 @@ pub async fn run(
         .reconcile_all_on(context.world.changes())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(observe)
+        .for_each(|result| observer.observe(result))
         .boxed()
         .await;
 }

@@ -27,7 +27,7 @@ use crate::{
 use super::{
     Context, Error,
     condition::{State, Wanted, conditions},
-    controller, error_policy, observe, readable,
+    controller, error_policy, readable,
     world::Guarded,
 };
 use tally::Denials;
@@ -70,14 +70,15 @@ async fn run_kind<P: Kind>(
     context: Arc<Context>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    controller::<P>(client, &context)
+    let (controller, observer) = controller::<P>(client, &context);
+    controller
         .reconcile_all_on(stream::select(
             context.world.changes().boxed(),
             context.tally.changes().boxed(),
         ))
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(observe)
+        .for_each(|result| observer.observe(result))
         .await;
 }
 

@@ -24,7 +24,7 @@ use crate::{
     policy::{accept, foregone, source_hash},
 };
 
-use super::{Context, Error, controller, error_policy, observe, readable, world::Guarded};
+use super::{Context, Error, controller, error_policy, readable, world::Guarded};
 use plan::{Look, interval, look, resolved};
 
 /// Runs until `stop` resolves.
@@ -33,11 +33,12 @@ pub async fn run(
     context: Arc<Context>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    controller::<ModelDeployment>(client, &context)
+    let (controller, observer) = controller::<ModelDeployment>(client, &context);
+    controller
         .reconcile_all_on(context.world.changes())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(observe)
+        .for_each(|result| observer.observe(result))
         .await;
 }
 

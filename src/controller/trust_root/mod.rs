@@ -24,7 +24,7 @@ use crate::{
 use super::{
     Context, Error,
     condition::{State, Wanted, conditions},
-    controller, error_policy, observe, readable,
+    controller, error_policy, readable,
     world::{Guarded, read_keys},
 };
 
@@ -34,10 +34,11 @@ pub async fn run(
     context: Arc<Context>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    controller::<TrustRoot>(client, &context)
+    let (controller, observer) = controller::<TrustRoot>(client, &context);
+    controller
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(observe)
+        .for_each(|result| observer.observe(result))
         .await;
 }
 

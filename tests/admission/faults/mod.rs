@@ -9,6 +9,7 @@ mod many;
 mod overload;
 mod policies;
 mod rolling;
+mod silence;
 mod slow;
 mod unreadable;
 mod wire;
