@@ -5,6 +5,7 @@
     clippy::disallowed_types,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "a test says what it expects by failing"
 )]

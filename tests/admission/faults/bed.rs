@@ -299,20 +299,11 @@ impl fmt::Display for Said {
 
 /// Asks for a pod of no model, without making it.
 pub async fn ask(client: &Client, namespace: &str) -> Said {
-    send(client, namespace, "?dryRun=All").await
-}
-
-/// Makes a pod of no model.
-pub async fn make(client: &Client, namespace: &str) -> Said {
-    send(client, namespace, "").await
-}
-
-async fn send(client: &Client, namespace: &str, query: &str) -> Said {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "pod-"},
         "spec": {"containers": [{"name": "main", "image": "registry.example/main:1"}]}
     });
-    let request = http::Request::post(format!("/api/v1/namespaces/{namespace}/pods{query}"))
+    let request = http::Request::post(format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"))
         .header("content-type", "application/json")
         .body(pod.to_string().into_bytes())
         .unwrap();

@@ -38,7 +38,7 @@ async fn an_api_server_that_restarts_is_found_again_and_a_silent_one_is_not_spok
     bed.ready(&[&leads, &alone]).await;
     let namespace = bed.governed(&client, "Allow").await;
     each(&bed, &[&leads, &alone], async || {
-        admitted(&client, &namespace).await
+        admitted(&client, &namespace).await;
     })
     .await;
 
@@ -76,7 +76,7 @@ async fn an_api_server_that_restarts_is_found_again_and_a_silent_one_is_not_spok
     // One is cut off while the policy lets pods in, and the policy changes.
     policy(&client, &namespace, &namespace, "Allow").await;
     each(&bed, &[&leads, &alone], async || {
-        admitted(&client, &namespace).await
+        admitted(&client, &namespace).await;
     })
     .await;
     let began = Instant::now();

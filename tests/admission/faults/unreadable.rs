@@ -4,7 +4,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
 };
 use probity::api::{
     custom_resource_definitions,
@@ -80,11 +80,11 @@ async fn what_cannot_be_read_harms_no_other_of_its_kind() {
         "a policy for nobody knows which namespaces: {said}"
     );
     let policies: Api<ClusterDeploymentPolicy> = Api::all(client.clone());
-    policies.delete("broken", &Default::default()).await.unwrap();
+    policies.delete("broken", &DeleteParams::default()).await.unwrap();
     admitted(&client, &healthy).await;
 
     policy(&client, "other", "nowhere", "Deny").await;
-    let _ = apply(&client, model(&healthy, "other")).await;
+    apply(&client, model(&healthy, "other")).await;
     let own = json!({
         "apiVersion": "probity.dev/v1alpha1", "kind": "DeploymentPolicy",
         "metadata": {"name": "other", "namespace": healthy},
