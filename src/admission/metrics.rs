@@ -5,7 +5,7 @@ use std::{sync::atomic::AtomicI64, time::Duration};
 
 use jiff::Timestamp;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
@@ -27,11 +27,28 @@ struct Answered {
     code: u16,
 }
 
+/// Why a connection came to nothing before anything was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum HungUp {
+    /// Whoever asked does not trust the certificate that is served.
+    Distrusted,
+    /// It took too long.
+    Slow,
+    /// It was no TLS that we speak, or it broke off.
+    Broken,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Handshake {
+    cause: HungUp,
+}
+
 /// The metric families. Cloning gives another hand on the same counters.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     seconds: Family<Judged, Histogram, fn() -> Histogram>,
     answers: Family<Answered, Counter>,
+    hung_up: Family<Handshake, Counter>,
     expiry: Gauge<i64, AtomicI64>,
 }
 
@@ -41,6 +58,7 @@ impl Metrics {
         let metrics = Self {
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             answers: Family::default(),
+            hung_up: Family::default(),
             expiry: Gauge::default(),
         };
         registry.register(
@@ -52,6 +70,11 @@ impl Metrics {
             "admission_requests",
             "Requests of the API server, by hook and by the HTTP status they ended with",
             metrics.answers.clone(),
+        );
+        registry.register(
+            "admission_handshakes_failed",
+            "Connections that came to nothing before anything was asked, by cause",
+            metrics.hung_up.clone(),
         );
         registry.register(
             "admission_certificate_expiry_seconds",
@@ -78,6 +101,11 @@ impl Metrics {
             code,
         };
         self.answers.get_or_create(&labels).inc();
+    }
+
+    /// A connection came to nothing before anything was asked.
+    pub(super) fn hung_up(&self, cause: HungUp) {
+        self.hung_up.get_or_create(&Handshake { cause }).inc();
     }
 
     /// Another certificate is served.

@@ -1,7 +1,13 @@
 //! The HTTPS server the API server asks: TLS, limits, and an answer to every question, whatever the judge does.
 //! It decides nothing; what is no question is refused, and a question that cannot be judged in time is denied.
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -19,7 +25,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Answer, Hook, Judge, Metrics, review};
+use super::{Answer, Hook, Judge, Metrics, metrics::HungUp, review};
+
+/// Between two lines of the log about clients that do not trust us: they try as often as pods are made.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
 
 /// How much anybody may ask of the server.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +71,7 @@ struct Shared<J> {
     metrics: Metrics,
     limits: Limits,
     draining: watch::Receiver<bool>,
+    complained: Mutex<Option<Instant>>,
 }
 
 /// Serves until `stop` resolves, then drains: new requests are still answered for [`Limits::drain`], each answer asking
@@ -83,6 +93,7 @@ pub async fn serve<J: Judge>(
         metrics,
         limits,
         draining,
+        complained: Mutex::default(),
     });
     let acceptor = TlsAcceptor::from(tls);
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -134,21 +145,15 @@ async fn connection<J: Judge>(
     let limits = shared.limits;
     let stream = match timeout(limits.handshake, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            // A client that does not trust the certificate is seen here and nowhere else.
-            tracing::debug!(%error, "a TLS handshake for admission failed");
-            return;
-        }
-        Err(_) => return,
+        Ok(Err(error)) => return shared.hung_up(&error),
+        Err(_) => return shared.metrics.hung_up(HungUp::Slow),
     };
     let service = service_fn(move |request| {
         let shared = shared.clone();
         async move {
             let mut response = shared.respond(request).await;
             if *shared.draining.borrow() {
-                response
-                    .headers_mut()
-                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+                hang_up_after(&mut response);
             }
             Ok::<_, Infallible>(response)
         }
@@ -162,6 +167,26 @@ async fn connection<J: Judge>(
     }
 }
 
+impl<J> Shared<J> {
+    /// A client that does not trust the certificate is seen here and nowhere else: the API server tells only those whom it
+    /// refuses.
+    fn hung_up(&self, error: &io::Error) {
+        if !distrusts(error) {
+            tracing::debug!(%error, "a TLS handshake for admission failed");
+            return self.metrics.hung_up(HungUp::Broken);
+        }
+        self.metrics.hung_up(HungUp::Distrusted);
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|last| last.elapsed() > BETWEEN_COMPLAINTS) {
+            *complained = Some(Instant::now());
+            tracing::warn!(
+                %error,
+                "whoever asked does not trust the certificate that admission is served with: see whether it ended, and whether caBundle of the webhook configurations is of who signed it"
+            );
+        }
+    }
+}
+
 impl<J: Judge> Shared<J> {
     async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let Some(hook) = Hook::at(request.uri().path()) else {
@@ -171,14 +196,14 @@ impl<J: Judge> Shared<J> {
             );
         };
         let response = match self.answer(hook, request).await {
-            Ok(body) => return json(body),
+            Ok(response) => return response,
             Err(Refusal(status, message)) => text(status, message),
         };
         self.metrics.refused(hook, response.status().as_u16());
         response
     }
 
-    async fn answer(&self, hook: Hook, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
+    async fn answer(&self, hook: Hook, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Refusal> {
         let deadline = Instant::now() + self.limits.request;
         if request.method() != Method::POST {
             let message = format!("POST an AdmissionReview to /{hook}");
@@ -214,7 +239,12 @@ impl<J: Judge> Shared<J> {
             .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         self.metrics
             .judged(hook, answer.allowed, answer.code, began.elapsed());
-        Ok(written)
+        let mut response = json(written);
+        if !answer.allowed && answer.code >= 500 {
+            // Another replica may be able to decide, and is asked on another connection alone.
+            hang_up_after(&mut response);
+        }
+        Ok(response)
     }
 
     async fn body(&self, request: Request<Incoming>) -> Result<Bytes, Refusal> {
@@ -232,6 +262,29 @@ impl<J: Judge> Shared<J> {
             }
         })
     }
+}
+
+/// Whether a handshake failed because the other side does not trust our certificate.
+fn distrusts(error: &io::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(
+        error,
+        Some(rustls::Error::AlertReceived(
+            Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+        ))
+    )
+}
+
+/// The connection ends with this response.
+fn hang_up_after(response: &mut Response<Full<Bytes>>) {
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// No question, and why.

@@ -10,6 +10,7 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use clap::ValueEnum;
 use kube::Client;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -109,6 +110,19 @@ impl AdmissionArgs {
     }
 }
 
+/// Every connection is a file, and where nobody said otherwise a program may have 1024 open unless it asks for as many as it
+/// is allowed. Whoever takes every place at the door must not take those by which the API server is reached.
+fn allow_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, allowed = limit.current, "cannot raise how many files may be open");
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
     /// For people.
@@ -146,6 +160,7 @@ impl Args {
     }
 
     async fn operate(self) -> ExitCode {
+        allow_files();
         let client = match Client::try_default().await {
             Ok(client) => client,
             Err(error) => return super::fail(&error),

@@ -19,23 +19,29 @@ pub mod trust_root;
 pub mod world;
 
 use std::{
+    fmt::Debug,
     future::{Ready, ready},
     sync::Arc,
     time::Duration,
 };
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, Stream, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, Resource,
     core::{ObjectMeta, Status},
     runtime::{
+        Controller,
         controller::{self, Action, Config},
         events::{Event, EventType, Recorder, Reporter},
         reflector::ObjectRef,
+        utils::Backoff,
+        watcher,
     },
 };
+use serde::de::DeserializeOwned;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     artifact::oci,
@@ -45,8 +51,12 @@ use crate::{
 };
 
 use self::{
-    metrics::Metrics, model_deployment::Looks, owners::Owners, policy::TallyView, retry::Retry,
-    world::WorldView,
+    metrics::Metrics,
+    model_deployment::Looks,
+    owners::Owners,
+    policy::TallyView,
+    retry::Retry,
+    world::{Guarded, WorldView},
 };
 
 /// What every reconciler needs. The client is for gathering and for [`crate::cluster`], never for deciding.
@@ -138,10 +148,6 @@ impl Context {
     fn succeeded<K: Resource<DynamicType = ()>>(&self, object: &K) {
         self.retry.forget(&error_key(object));
         self.metrics.succeeded(&K::kind(&()));
-    }
-
-    fn controller_config(&self) -> Config {
-        Config::default().concurrency(self.settings.concurrency)
     }
 
     /// A client for the registry with the pull secret's credentials, if one is named. The secret is read each time: watching
@@ -244,6 +250,9 @@ pub enum Error {
     /// Evicting a pod failed.
     #[error(transparent)]
     Evict(#[from] EvictError),
+    /// The object is not as this version knows its kind: its definition is another version's, or was when it was written.
+    #[error("this version cannot read it, and leaves it alone: correct it, or delete it ({0})")]
+    Unreadable(String),
 }
 
 impl Error {
@@ -254,6 +263,7 @@ impl Error {
             Self::Apply(error) => error.cause(),
             Self::Status(error) => error.cause(),
             Self::Evict(error) => error.cause(),
+            Self::Unreadable(_) => return "unreadable",
         };
         match cause {
             kube::Error::Api(status) if status.is_conflict() => "conflict",
@@ -289,6 +299,63 @@ where
     );
 }
 
+/// The pauses of a controller after an error of one of its watches, which stop all of them. After the API server was away
+/// each has an error or two: with the growing pauses that one watch alone would deserve, no model would be looked at for
+/// minutes.
+struct BetweenTries;
+
+impl Iterator for BetweenTries {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(retry::jittered(Duration::from_secs(1)))
+    }
+}
+
+impl Backoff for BetweenTries {
+    fn reset(&mut self) {}
+}
+
+/// The controller of one kind, the same for every kind, and who has to be told what it meets. An object that cannot be read
+/// harms only itself: in a list without the guard it would keep all others of its kind from being seen.
+fn controller<K>(client: Client, context: &Context) -> (Controller<Guarded<K>>, Observer)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (failed, failures) = watch::channel(());
+    let controller = Controller::new(Api::<Guarded<K>>::all(client), watcher::Config::default())
+        .with_config(Config::default().concurrency(context.settings.concurrency))
+        .trigger_backoff(BetweenTries)
+        .reconcile_all_on(once_over(failures));
+    (controller, Observer { failed })
+}
+
+/// After a failure no other came for so long: it is over.
+const OVER: Duration = Duration::from_secs(3);
+/// After a failure, however many come.
+const AT_LAST: Duration = Duration::from_secs(30);
+
+/// An item after each series of failures.
+///
+/// The pause after one may fall between the news of an object and the end of the list that has it. Whoever is to look at the
+/// object then does not find it, and would not hear of it again.
+fn once_over(failures: watch::Receiver<()>) -> impl Stream<Item = ()> + Send + 'static {
+    stream::unfold(failures, |mut failures| async move {
+        failures.changed().await.ok()?;
+        let series = async { while let Ok(Ok(())) = timeout(OVER, failures.changed()).await {} };
+        let _ = timeout(AT_LAST, series).await;
+        Some(((), failures))
+    })
+}
+
+/// The object, if this version can read it; else the error policy says which one it is, and that is all.
+fn readable<K>(object: &Guarded<K>) -> Result<&K, Error> {
+    object
+        .0
+        .as_ref()
+        .map_err(|invalid| Error::Unreadable(invalid.error.clone()))
+}
+
 /// When to try again after an error: conflicts soon, the rest with growing pauses.
 #[expect(
     clippy::needless_pass_by_value,
@@ -321,24 +388,31 @@ fn error_key<K: Resource>(object: &K) -> String {
     format!("error/{}", object.meta().uid.as_deref().unwrap_or_default())
 }
 
-/// Says what a controller met beside its reconcilers' errors: a watch that is refused or broken stops nothing, and would
-/// otherwise stop in silence what depends on it.
-fn observe<K, Q>(result: Result<(ObjectRef<K>, Action), controller::Error<Error, Q>>) -> Ready<()>
-where
-    K: Resource<DynamicType = ()>,
-    Q: std::error::Error + 'static,
-{
-    match result {
-        // Errors of reconcilers are told by the error policy; an object that is gone is no error.
-        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
-        Err(error) => {
-            let cause = std::error::Error::source(&error)
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            tracing::warn!(kind = %K::kind(&()), %error, cause, "a watch failed; trying again");
+/// Hears what a controller met beside its reconcilers' errors.
+struct Observer {
+    failed: watch::Sender<()>,
+}
+
+impl Observer {
+    /// Says it: a watch that is refused or broken stops nothing, and would otherwise stop in silence what depends on it.
+    fn observe<K, Q>(&self, result: Result<(ObjectRef<K>, Action), controller::Error<Error, Q>>) -> Ready<()>
+    where
+        K: Resource<DynamicType = ()>,
+        Q: std::error::Error + 'static,
+    {
+        match result {
+            // Errors of reconcilers are told by the error policy; an object that is gone is no error.
+            Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+            Err(error) => {
+                let cause = std::error::Error::source(&error)
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                tracing::warn!(kind = %K::kind(&()), %error, cause, "a watch failed; trying again");
+                self.failed.send_replace(());
+            }
         }
+        ready(())
     }
-    ready(())
 }
 
 fn name(meta: &ObjectMeta) -> String {
@@ -352,6 +426,39 @@ fn name(meta: &ObjectMeta) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn everything_is_looked_at_again_once_failures_are_over() {
+        use futures::StreamExt as _;
+        use tokio::time::{Instant, sleep};
+
+        let (failed, failures) = watch::channel(());
+        let mut over = Box::pin(once_over(failures));
+        assert!(timeout(AT_LAST * 2, over.next()).await.is_err(), "nothing failed");
+        let began = Instant::now();
+        let failing = async {
+            for _ in 0..5 {
+                failed.send_replace(());
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::join!(failing, over.next());
+        let took = began.elapsed();
+        assert!(
+            took >= Duration::from_secs(7) && took < Duration::from_secs(8),
+            "{took:?}"
+        );
+        let failing = async {
+            loop {
+                failed.send_replace(());
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            () = failing => {}
+            again = timeout(AT_LAST + OVER, over.next()) => assert_eq!(again, Ok(Some(())), "a watch that always fails"),
+        }
+    }
 
     #[test]
     fn a_note_is_cut_between_characters() {

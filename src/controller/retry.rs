@@ -19,6 +19,13 @@ struct Entry {
     until: Instant,
 }
 
+/// The pause, give or take a quarter.
+pub(super) fn jittered(pause: Duration) -> Duration {
+    // A fresh RandomState is seeded by the standard library: enough chance for jitter, and no dependency.
+    let percent = u32::try_from(RandomState::new().hash_one(()) % 51).unwrap_or(25) + 75;
+    pause * percent / 100
+}
+
 /// How often each key failed, and until when it is left alone.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
@@ -31,9 +38,7 @@ impl Retry {
     pub(super) fn failed(&self, key: &str, asked: Option<Duration>) -> Duration {
         let tries = self.entry(key).map_or(0, |entry| entry.tries);
         let pause = Duration::from_secs(1 << tries.min(9)).min(LONGEST);
-        // A fresh RandomState is seeded by the standard library: enough chance for jitter, and no dependency.
-        let percent = u32::try_from(RandomState::new().hash_one(key) % 51).unwrap_or(25) + 75;
-        let pause = (pause * percent / 100).max(asked.unwrap_or_default().min(LONGEST));
+        let pause = jittered(pause).max(asked.unwrap_or_default().min(LONGEST));
         self.set(key, tries.saturating_add(1), pause);
         pause
     }

@@ -21,7 +21,10 @@ use crate::{
     controller::world::WorldView,
 };
 
-use super::{Admission, OperatorError, listen, now};
+use super::{
+    Admission, OperatorError, listen, now,
+    readiness::{Heartbeat, InTouch},
+};
 
 /// Admission, ready to be served.
 pub(super) struct Door<J> {
@@ -65,6 +68,7 @@ impl<J: Judge> Door<J> {
         client: &Client,
         namespace: &str,
         world: &WorldView,
+        heartbeat: &Heartbeat,
         stop: impl Future<Output = ()> + Send + Sync + 'static,
     ) -> Opened {
         let Self {
@@ -76,6 +80,7 @@ impl<J: Judge> Door<J> {
             judge,
         } = self;
         let (client, namespace) = (client.clone(), namespace.to_owned());
+        let judge = InTouch::new(judge, heartbeat.clone());
         let renewing = admission.webhooks.map(|webhooks| {
             let names = certificates::Names {
                 namespace: namespace.clone(),

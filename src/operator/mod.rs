@@ -135,7 +135,7 @@ pub async fn run<J: Judge>(
         Some(admission) => {
             let judge = judge.ok_or(OperatorError::NoJudge)?(&client, &world);
             let door = Door::open(admission, judge, &mut registry).await?;
-            Some(door.serve(&client, &settings.namespace, &world, until(&stopped)))
+            Some(door.serve(&client, &settings.namespace, &world, &heartbeat, until(&stopped)))
         }
     };
     let readiness = Readiness {

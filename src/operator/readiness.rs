@@ -12,7 +12,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{admission::certificates::Certificates, controller::world::WorldView};
+use crate::{
+    admission::{AdmissionRequest, Answer, Judge, certificates::Certificates},
+    controller::world::WorldView,
+};
 
 /// Between two questions.
 const EVERY: Duration = Duration::from_secs(10);
@@ -45,6 +48,48 @@ impl Heartbeat {
     fn is_silent(&self) -> bool {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_none_or(|last| last.elapsed() > SILENT)
+    }
+}
+
+/// A judge that decides only while the API server answers this replica.
+///
+/// Not being ready is not enough: connections that were made before go on bringing questions.
+#[derive(Debug)]
+pub(super) struct InTouch<J> {
+    judge: J,
+    heartbeat: Heartbeat,
+}
+
+impl<J> InTouch<J> {
+    pub(super) fn new(judge: J, heartbeat: Heartbeat) -> Self {
+        Self { judge, heartbeat }
+    }
+
+    /// The answer when what this replica knows may be old.
+    fn out_of_touch(&self) -> Option<Answer> {
+        self.heartbeat.is_silent().then(|| {
+            let message = format!(
+                "this operator has not heard from the API server for {} s and may not know what holds now: try again, another one may answer",
+                SILENT.as_secs()
+            );
+            Answer::deny(503, message)
+        })
+    }
+}
+
+impl<J: Judge> Judge for InTouch<J> {
+    async fn validate(&self, request: &AdmissionRequest) -> Answer {
+        match self.out_of_touch() {
+            Some(answer) => answer,
+            None => self.judge.validate(request).await,
+        }
+    }
+
+    async fn mutate(&self, request: &AdmissionRequest) -> Answer {
+        match self.out_of_touch() {
+            Some(answer) => answer,
+            None => self.judge.mutate(request).await,
+        }
     }
 }
 

@@ -5,12 +5,14 @@
     clippy::disallowed_types,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "a test says what it expects by failing"
 )]
 
 mod answers;
 mod door;
+mod faults;
 mod operator;
 mod renewal;
 #[path = "../testbed/mod.rs"]

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
@@ -31,13 +32,13 @@ use crate::{
     testbed,
 };
 
-const NAMESPACE: &str = "probity-system";
+pub const NAMESPACE: &str = "probity-system";
 const OFTEN: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(60);
 const DAY: i64 = 24 * 60 * 60;
 
 /// The chart's objects, with webhooks that are asked for here and not through a Service, for there are no pods.
-async fn install(admin: &Client, door: &Door) {
+pub async fn install(admin: &Client, address: SocketAddr, mutate: bool) {
     let rendered = testbed::tool("helm", &["helm"])
         .args([
             "template",
@@ -51,7 +52,10 @@ async fn install(admin: &Client, door: &Door) {
             "--set",
             "image.digest=sha256:00000000000000000000000000000000000000000000000000000000000000f0",
         ])
-        .args(["--set", "admission.enabled=true,admission.mutate=true"])
+        .args([
+            "--set",
+            &format!("admission.enabled=true,admission.mutate={mutate}"),
+        ])
         .output()
         .unwrap();
     let rendered = String::from_utf8(rendered.stdout).unwrap();
@@ -67,7 +71,7 @@ async fn install(admin: &Client, door: &Door) {
                 .as_str()
                 .unwrap()
                 .to_owned();
-            let url = format!("https://{}{path}", door.address);
+            let url = format!("https://{address}{path}");
             object["webhooks"][0]["clientConfig"] = json!({"url": url});
         } else if ![
             "ServiceAccount",
@@ -84,7 +88,7 @@ async fn install(admin: &Client, door: &Door) {
     }
 }
 
-async fn apply(client: &Client, object: Value) {
+pub async fn apply(client: &Client, object: Value) {
     let object: DynamicObject = serde_json::from_value(object).unwrap();
     let types = object.types.clone().unwrap();
     let (group, version) = types
@@ -95,7 +99,7 @@ async fn apply(client: &Client, object: Value) {
         group: group.to_owned(),
         version: version.to_owned(),
         api_version: types.api_version.clone(),
-        plural: format!("{}s", types.kind.to_lowercase()),
+        plural: format!("{}s", types.kind.to_lowercase()).replace("policys", "policies"),
         kind: types.kind.clone(),
     };
     let api: Api<DynamicObject> = match &object.metadata.namespace {
@@ -174,7 +178,7 @@ fn pod() -> Pod {
 }
 
 /// No controller runs here that would make a namespace's account.
-async fn may_have_pods(admin: &Client, namespace: &str) {
+pub async fn may_have_pods(admin: &Client, namespace: &str) {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}});
     apply(admin, account).await;
 }
@@ -187,7 +191,7 @@ async fn may_have_pods(admin: &Client, namespace: &str) {
 async fn from_an_expired_certificate_to_the_next_authority_without_a_request_that_fails() {
     let admin = testbed::client().await;
     let door = Arc::new(Door::open(Limits::default()).await);
-    install(&admin, &door).await;
+    install(&admin, door.address, true).await;
     let clock = Arc::new(AtomicI64::new(-250 * DAY));
     let names = Names {
         namespace: NAMESPACE.into(),

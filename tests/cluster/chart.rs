@@ -7,21 +7,35 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod},
+    api::{
+        admissionregistration::v1::{
+            MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+            ValidatingWebhookConfiguration,
+        },
+        apps::v1::Deployment,
+        coordination::v1::Lease,
+        core::v1::{Namespace, Pod},
+    },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, ResourceExt as _, api::ListParams};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, PostParams},
+};
 use probity::{
-    api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, TrustRoot},
+    api::v1alpha1::{
+        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot,
+    },
     operator::LEASE,
 };
 use serde_json::json;
 
 use crate::{
     bed::Bed,
+    door::harmless,
     load::{Load, light},
     models::{models, run, scratch},
-    space::{Space, eventually, is_ready, uids},
+    space::{Space, eventually, gone, is_ready, uids},
     testbed,
 };
 
@@ -172,6 +186,64 @@ async fn kept(bed: &Bed, space: &Space) -> Vec<String> {
     kept
 }
 
+/// After an uninstallation nobody is asked who is not there, and nothing waits for somebody who is gone: in what was governed
+/// pods are made, and a namespace with a model in it goes.
+async fn nothing_is_in_the_way(bed: &Bed, leaves: &Space) {
+    let all = ListParams::default();
+    let mut left = Vec::new();
+    let mut look = |kind: &str, names: Vec<String>| {
+        left.extend(
+            names
+                .into_iter()
+                .filter(|name| name.contains("probity"))
+                .map(|name| format!("{kind} {name}")),
+        );
+    };
+    macro_rules! look {
+        ($($kind:ty),+) => {$(
+            let list = Api::<$kind>::all(bed.client.clone()).list(&all).await.unwrap();
+            look(stringify!($kind), list.iter().map(|one| one.name_any()).collect());
+        )+};
+    }
+    look!(
+        ValidatingWebhookConfiguration,
+        MutatingWebhookConfiguration,
+        ValidatingAdmissionPolicy,
+        ValidatingAdmissionPolicyBinding
+    );
+    assert!(left.is_empty(), "{left:?}");
+    macro_rules! hold {
+        ($($kind:ty),+) => {$(
+            let list = Api::<$kind>::all(bed.client.clone()).list_metadata(&all).await.unwrap();
+            for one in list {
+                assert_eq!(one.finalizers(), [] as [&str; 0], "{} {}", stringify!($kind), one.name_any());
+            }
+        )+};
+    }
+    hold!(
+        ModelDeployment,
+        ArtifactVerification,
+        DeploymentPolicy,
+        ClusterDeploymentPolicy,
+        TrustRoot
+    );
+
+    let bare: Pod =
+        serde_json::from_value(json!({"metadata": {"name": "bare"}, "spec": harmless(&bed.light)})).unwrap();
+    let pods: Api<Pod> = leaves.api();
+    // The API server forgets whom to ask a moment after it was told to.
+    eventually("a pod of nobody to be made where it was governed", async || {
+        pods.create(&PostParams::default(), &bare).await.ok()
+    })
+    .await;
+    let namespaces: Api<Namespace> = Api::all(bed.client.clone());
+    namespaces
+        .delete(&leaves.namespace, &DeleteParams::default())
+        .await
+        .unwrap();
+    gone(&namespaces, &leaves.namespace).await;
+}
+
 /// Upgrade, uninstallation, and a new installation that takes over: the same pod serves all the time.
 pub async fn models_outlive_upgrade_and_reinstallation(bed: &'static Bed) {
     let space = Space::new(bed, "chart").await;
@@ -179,6 +251,9 @@ pub async fn models_outlive_upgrade_and_reinstallation(bed: &'static Bed) {
     space.model("kept", &pushed.tagged).await;
     space.serves("kept", &pushed.digest).await;
     let pod = space.only_pod("kept").await;
+    let leaves = Space::new(bed, "leaves").await;
+    leaves.model("goes", &pushed.tagged).await;
+    leaves.serves("goes", &pushed.digest).await;
     let load = Load::start(bed, light(&space.service("kept").await)).await;
     let (objects, operator) = (kept(bed, &space).await, operator_pod(bed).await);
 
@@ -206,6 +281,8 @@ pub async fn models_outlive_upgrade_and_reinstallation(bed: &'static Bed) {
         [pod.uid().unwrap()],
         "models serve without the operator"
     );
+    nothing_is_in_the_way(bed, &leaves).await;
+    load.answered(20).await;
 
     bed.chart.install(&[]).await;
     operator_pod(bed).await;

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// What Pod Security's `restricted` asks for, so that nothing but our own door refuses these pods.
-fn harmless(image: &str) -> Value {
+pub fn harmless(image: &str) -> Value {
     json!({
         "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [{

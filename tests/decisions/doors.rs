@@ -280,7 +280,7 @@ impl Asked {
 
     /// The verifications that are recorded.
     fn recorded(&self, model: &ModelDeployment, world: &World, now: Timestamp) -> Vec<ArtifactVerification> {
-        let wanted = Verifications::of(model, world, &self.runs(0), now);
+        let wanted = Verifications::of(model, world, &self.runs(0));
         let [required, observed] = &self.found;
         [(wanted.required, required), (wanted.observed, observed)]
             .into_iter()
@@ -424,12 +424,11 @@ fn agree(case: &Case, tried: &mut Tried) -> Result<(), TestCaseError> {
         let planned = plan(model, &snapshot, &world, &settings(), now);
         let operator = planned.desired.workload.is_some();
 
-        let size = match Verifications::of(model, &world, &asked.runs(0), now)
-            .evidence(verifications, &asked.runs(0))
-        {
-            Evidence::Known(found) if found.size > 0 => found.size,
-            _ => 1 << 40,
-        };
+        let size =
+            match Verifications::of(model, &world, &asked.runs(0)).evidence(verifications, &asked.runs(0)) {
+                Evidence::Known(found) if found.size > 0 => found.size,
+                _ => 1 << 40,
+            };
         let door = at_the_door(model, &asked.runs(size), verifications, &world, now);
 
         prop_assert_eq!(

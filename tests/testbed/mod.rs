@@ -25,7 +25,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
@@ -227,6 +227,14 @@ impl Server {
         Self::hold(name, &mut command, &remedy)
     }
 
+    /// Ends the API server as a power cut would, and starts it again at the same address with all it had stored.
+    ///
+    /// It is under way when this returns; whoever needs the API asks until it answers.
+    pub fn restart(&mut self) {
+        let held = self.held.as_mut().expect("it is held until it is dropped");
+        held.write_all(b"restart\n").expect("the script listens");
+    }
+
     /// Starts a whole node (`tests/testbed/node run NAME`) and waits until it is ready; needs root.
     ///
     /// # Errors
@@ -289,7 +297,7 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// Installs our definitions and waits until the API server serves them.
-async fn install(client: &Client) {
+pub async fn install(client: &Client) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let ours = probity::api::custom_resource_definitions();
     for definition in &ours {

@@ -11,10 +11,7 @@ mod status;
 use std::{sync::Arc, time::Instant};
 
 use futures::StreamExt as _;
-use kube::{
-    Api, Client, ResourceExt as _,
-    runtime::{controller::Action, controller::Controller, watcher},
-};
+use kube::{Api, Client, ResourceExt as _, runtime::controller::Action};
 
 use crate::{
     api::{
@@ -29,7 +26,7 @@ use crate::{
     evidence::{ArtifactReport, Failure, Reason, Reference},
 };
 
-use super::{Context, Error, error_policy, observe};
+use super::{Context, Error, controller, error_policy, readable, world::Guarded};
 pub use status::status;
 
 /// Runs until `stop` resolves.
@@ -38,18 +35,19 @@ pub async fn run(
     context: Arc<Context>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    Controller::new(
-        Api::<ArtifactVerification>::all(client),
-        watcher::Config::default(),
-    )
-    .with_config(context.controller_config())
-    .graceful_shutdown_on(stop)
-    .run(reconcile, error_policy, context)
-    .for_each(observe)
-    .await;
+    let (controller, observer) = controller::<ArtifactVerification>(client, &context);
+    controller
+        .graceful_shutdown_on(stop)
+        .run(reconcile, error_policy, context)
+        .for_each(|result| observer.observe(result))
+        .await;
 }
 
-async fn reconcile(verification: Arc<ArtifactVerification>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile(
+    verification: Arc<Guarded<ArtifactVerification>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let verification = readable(&verification)?;
     let uid = verification.uid().unwrap_or_default();
     let old = verification.status.as_ref();
     if old.is_some_and(|old| {
@@ -80,8 +78,8 @@ async fn reconcile(verification: Arc<ArtifactVerification>, context: Arc<Context
         .err()
         .map(|error| context.retry.failed(&key, error.retry_after));
     let api: Api<ArtifactVerification> = context.api(&namespace);
-    patch_status(&api, &*verification, FIELD_MANAGER, old, &new).await?;
-    context.succeeded(&*verification);
+    patch_status(&api, verification, FIELD_MANAGER, old, &new).await?;
+    context.succeeded(verification);
     Ok(pause.map_or_else(Action::await_change, Action::requeue))
 }
 

@@ -24,7 +24,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    runtime::{controller::Action, controller::Controller, reflector::ObjectRef, watcher},
+    runtime::{controller::Action, reflector::ObjectRef, watcher},
 };
 
 use crate::{
@@ -37,7 +37,7 @@ use crate::{
     workload::Workload,
 };
 
-use super::{Context, Error, adoption, error_policy, observe};
+use super::{Context, Error, adoption, controller, error_policy, readable, world::Guarded};
 pub use gather::Snapshot;
 use gather::gather;
 use looks::Begun;
@@ -53,45 +53,47 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let ours = || watcher::Config::default().labels(MODEL_LABEL);
-    Controller::new(
-        Api::<ModelDeployment>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .with_config(context.controller_config())
-    .watches(
-        Api::<Deployment>::all(client.clone()),
-        ours(),
-        owned(&context.looks),
-    )
-    .watches(Api::<Service>::all(client.clone()), ours(), owned(&context.looks))
-    .watches(
-        Api::<ServiceAccount>::all(client.clone()),
-        ours(),
-        owned(&context.looks),
-    )
-    .watches(
-        Api::<ArtifactVerification>::all(client.clone()),
-        watcher::Config::default(),
-        owned(&context.looks),
-    )
-    .watches(Api::<Pod>::all(client), ours(), {
-        let looks = context.looks.clone();
-        move |pod: Pod| looks.labelled(&pod)
-    })
-    .reconcile_all_on(context.world.changes())
-    .graceful_shutdown_on(stop)
-    .run(reconcile, error_policy, context)
-    .for_each(observe)
-    .boxed()
-    .await;
+    let (controller, observer) = controller::<ModelDeployment>(client.clone(), &context);
+    controller
+        .watches(
+            Api::<Deployment>::all(client.clone()),
+            ours(),
+            owned(&context.looks),
+        )
+        .watches(Api::<Service>::all(client.clone()), ours(), owned(&context.looks))
+        .watches(
+            Api::<ServiceAccount>::all(client.clone()),
+            ours(),
+            owned(&context.looks),
+        )
+        .watches(
+            Api::<Guarded<ArtifactVerification>>::all(client.clone()),
+            watcher::Config::default(),
+            owned(&context.looks),
+        )
+        .watches(Api::<Pod>::all(client), ours(), {
+            let looks = context.looks.clone();
+            move |pod: Pod| looks.labelled(&pod).map(guarded)
+        })
+        .reconcile_all_on(context.world.changes())
+        .graceful_shutdown_on(stop)
+        .run(reconcile, error_policy, context)
+        .for_each(|result| observer.observe(result))
+        .boxed()
+        .await;
 }
 
 /// The model that an object belongs to, which is to be looked at.
 fn owned<K: Resource>(
     looks: &Arc<Looks>,
-) -> impl Fn(K) -> Option<ObjectRef<ModelDeployment>> + Send + Sync + 'static {
+) -> impl Fn(K) -> Option<ObjectRef<Guarded<ModelDeployment>>> + Send + Sync + 'static {
     let looks = looks.clone();
-    move |object| looks.owned(&object)
+    move |object| looks.owned(&object).map(guarded)
+}
+
+/// The same model as its controller has it.
+fn guarded(model: ObjectRef<ModelDeployment>) -> ObjectRef<Guarded<ModelDeployment>> {
+    model.into_kind_unchecked(())
 }
 
 /// How soon a name that somebody else has is looked at again: the object that has it is not watched, for it is not ours.
@@ -101,16 +103,17 @@ const NAME_TAKEN_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One look at one model. Reads, decides, writes, reports.
-async fn reconcile(seen: Arc<ModelDeployment>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -> Result<Action, Error> {
+    let seen = readable(&seen)?;
     let now = context.now();
     let (world, epoch) = context.world.about(&seen.namespace().unwrap_or_default());
     // Of the models that a new world wakes, only those whose namespace it changes are looked at.
-    let basis = match context.looks.begin(&seen, epoch, now) {
+    let basis = match context.looks.begin(seen, epoch, now) {
         Begun::Look(basis) => basis,
         Begun::Settled(until) => return Ok(next_look(until, now)),
     };
-    let Some((model, snapshot)) = gather(&context, &seen).await? else {
-        context.looks.forget(&seen);
+    let Some((model, snapshot)) = gather(&context, seen).await? else {
+        context.looks.forget(seen);
         return Ok(Action::await_change());
     };
     if let Some(workload) = &model.spec.workload_ref {

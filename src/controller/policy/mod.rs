@@ -12,11 +12,7 @@ use std::{fmt::Debug, sync::Arc};
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use kube::{
-    Api, Client, ResourceExt as _,
-    core::object::HasStatus,
-    runtime::{controller::Action, controller::Controller, watcher},
-};
+use kube::{Api, Client, ResourceExt as _, core::object::HasStatus, runtime::controller::Action};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -31,7 +27,7 @@ use crate::{
 use super::{
     Context, Error,
     condition::{State, Wanted, conditions},
-    error_policy, observe,
+    controller, error_policy, readable,
     world::Guarded,
 };
 use tally::Denials;
@@ -74,23 +70,20 @@ async fn run_kind<P: Kind>(
     context: Arc<Context>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    // One that cannot be read must not keep the others from being told how they are.
-    Controller::new(Api::<Guarded<P>>::all(client), watcher::Config::default())
-        .with_config(context.controller_config())
+    let (controller, observer) = controller::<P>(client, &context);
+    controller
         .reconcile_all_on(stream::select(
             context.world.changes().boxed(),
             context.tally.changes().boxed(),
         ))
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(observe)
+        .for_each(|result| observer.observe(result))
         .await;
 }
 
 async fn reconcile<P: Kind>(policy: Arc<Guarded<P>>, context: Arc<Context>) -> Result<Action, Error> {
-    let Ok(policy) = &policy.0 else {
-        return Ok(Action::await_change());
-    };
+    let policy = readable(&policy)?;
     let world = context.world.current();
     // Until the world has this very generation there is nothing to say; its change wakes this reconciler.
     let meta = policy.meta();

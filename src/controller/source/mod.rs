@@ -11,10 +11,7 @@ mod plan;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use kube::{
-    Api, Client, ResourceExt as _,
-    runtime::{controller::Action, controller::Controller, watcher},
-};
+use kube::{Api, Client, ResourceExt as _, runtime::controller::Action};
 
 use crate::{
     api::{
@@ -27,7 +24,7 @@ use crate::{
     policy::{accept, foregone, source_hash},
 };
 
-use super::{Context, Error, error_policy, observe};
+use super::{Context, Error, controller, error_policy, readable, world::Guarded};
 use plan::{Look, interval, look, resolved};
 
 /// Runs until `stop` resolves.
@@ -36,16 +33,17 @@ pub async fn run(
     context: Arc<Context>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    Controller::new(Api::<ModelDeployment>::all(client), watcher::Config::default())
-        .with_config(context.controller_config())
+    let (controller, observer) = controller::<ModelDeployment>(client, &context);
+    controller
         .reconcile_all_on(context.world.changes())
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(observe)
+        .for_each(|result| observer.observe(result))
         .await;
 }
 
-async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile(model: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -> Result<Action, Error> {
+    let model = readable(&model)?;
     let (uid, namespace) = (
         model.uid().unwrap_or_default(),
         model.namespace().unwrap_or_default(),
@@ -107,7 +105,7 @@ async fn reconcile(model: Arc<ModelDeployment>, context: Arc<Context>) -> Result
     let api: Api<ModelDeployment> = context.api(&namespace);
     patch_status(
         &api,
-        &*model,
+        model,
         RESOLVER_FIELD_MANAGER,
         Some(&of(old)),
         &of(Some(&new)),

@@ -10,10 +10,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use kube::{
-    Api, Client,
-    runtime::{controller::Action, controller::Controller, watcher},
-};
+use kube::{Api, Client, runtime::controller::Action};
 
 use crate::{
     api::{
@@ -27,8 +24,8 @@ use crate::{
 use super::{
     Context, Error,
     condition::{State, Wanted, conditions},
-    error_policy, observe,
-    world::read_keys,
+    controller, error_policy, readable,
+    world::{Guarded, read_keys},
 };
 
 /// Runs until `stop` resolves.
@@ -37,19 +34,20 @@ pub async fn run(
     context: Arc<Context>,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    Controller::new(Api::<TrustRoot>::all(client), watcher::Config::default())
-        .with_config(context.controller_config())
+    let (controller, observer) = controller::<TrustRoot>(client, &context);
+    controller
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
-        .for_each(observe)
+        .for_each(|result| observer.observe(result))
         .await;
 }
 
-async fn reconcile(root: Arc<TrustRoot>, context: Arc<Context>) -> Result<Action, Error> {
-    let new = status(&root, context.now());
+async fn reconcile(root: Arc<Guarded<TrustRoot>>, context: Arc<Context>) -> Result<Action, Error> {
+    let root = readable(&root)?;
+    let new = status(root, context.now());
     let api: Api<TrustRoot> = Api::all(context.client.clone());
-    patch_status(&api, &*root, FIELD_MANAGER, root.status.as_ref(), &new).await?;
-    context.succeeded(&*root);
+    patch_status(&api, root, FIELD_MANAGER, root.status.as_ref(), &new).await?;
+    context.succeeded(root);
     Ok(Action::await_change())
 }
 

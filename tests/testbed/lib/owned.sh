@@ -68,12 +68,18 @@ show_logs() {
   done
 }
 
-# Returns at the end of standard input (the owner closed it or died); a server that ends first is an error.
+# Returns at the end of standard input (the owner closed it or died), or fails when the owner wants a restart; a server
+# that ends first is an error.
 until_eof() {
-  cat <&3 >/dev/null &
+  local line ended status=0
+  (while read -r line <&3; do [[ $line != restart ]] || exit 4; done) >/dev/null &
   reader=$!
-  wait -n "$reader" "${servers[@]}" || true
-  kill -0 "$reader" 2>/dev/null || return 0
+  wait -n -p ended "$reader" "${servers[@]}" || status=$?
+  if [[ ${ended:-} == "$reader" ]]; then
+    reader=
+    [[ $status -ne 4 ]]
+    return
+  fi
   show_logs
   die "a server ended by itself"
 }
