@@ -144,7 +144,7 @@ impl Gate {
             }
             _ => Vec::new(),
         };
-        let governing = pods::governing(adopting, &owners).map(|model| model.name_any());
+        let governing = pods::governing(adopting, &owners).map(kube::ResourceExt::name_any);
         Claim {
             model: named.map(ToOwned::to_owned).or(governing),
             owners,

@@ -1,4 +1,4 @@
-//! Which controller a ReplicaSet or a Deployment goes back to. It never changes for one uid but by being let go, so each is
+//! Which controller a `ReplicaSet` or a Deployment goes back to. It never changes for one uid but by being let go, so each is
 //! read once and remembered.
 
 #![expect(
@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::v1alpha1::WorkloadRef;
 
-/// A pod goes back to a ReplicaSet, its Deployment and that one's maker, and no further.
+/// A pod goes back to a `ReplicaSet`, its Deployment and that one's maker, and no further.
 const MAX_OWNERS: usize = 3;
 
 /// How long a read may take: well below what the API server gives a webhook.

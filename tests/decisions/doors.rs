@@ -279,7 +279,7 @@ impl Asked {
     }
 
     /// The verifications that are recorded.
-    fn recorded(&self, model: &ModelDeployment, world: &World, now: Timestamp) -> Vec<ArtifactVerification> {
+    fn recorded(&self, model: &ModelDeployment, world: &World) -> Vec<ArtifactVerification> {
         let wanted = Verifications::of(model, world, &self.runs(0));
         let [required, observed] = &self.found;
         [(wanted.required, required), (wanted.observed, observed)]
@@ -409,7 +409,7 @@ fn agree(case: &Case, tried: &mut Tried) -> Result<(), TestCaseError> {
     let mut models = Vec::new();
     for (at, asked) in case.asked.iter().enumerate() {
         let model = asked.model(&format!("m{at}"));
-        let verifications = asked.recorded(&model, &world, now);
+        let verifications = asked.recorded(&model, &world);
         objects.push(serde_json::to_value(&model).unwrap());
         objects.extend(verifications.iter().map(|one| serde_json::to_value(one).unwrap()));
         models.push((asked, model, verifications));

@@ -1,11 +1,6 @@
 //! A workload that somebody else made and a model governs: find its pods, see how each stands, pin the content, say so, and
 //! replace what is not proven where policy wants it. Nothing of the workload itself is ever written.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "the edge: here the client is made, gathered with, and handed to cluster"
-)]
-
 mod gather;
 #[cfg(test)]
 mod samples;

@@ -117,7 +117,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
         return Ok(Action::await_change());
     };
     if let Some(workload) = &model.spec.workload_ref {
-        let until = adopted(&context, &model, workload, &snapshot, &world, now).await?;
+        let until = Box::pin(adopted(&context, &model, workload, &snapshot, &world, now)).await?;
         context.looks.settle(&model, &basis, Some(until));
         return Ok(next_look(Some(until), now));
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::policy::{Problem, pods::ways};
 
 /// The status of a model whose workload has these pods.
-fn told(scene: &Scene, pods: &[Value], found: Found) -> ModelDeploymentStatus {
+fn told(scene: &Scene, pods: &[Value], found: &Found) -> ModelDeploymentStatus {
     let origin = scene.origin();
     let ways = ways(
         &scene.model,
@@ -24,7 +24,7 @@ fn told(scene: &Scene, pods: &[Value], found: Found) -> ModelDeploymentStatus {
     let seen = Seen {
         workload: scene.model.spec.workload_ref.as_ref().unwrap(),
         origin: Ok(&origin),
-        found: &found,
+        found,
         ways: &ways,
         pods: &scene.standing(&pods),
         held_up: false,
@@ -50,7 +50,7 @@ fn a_workload_whose_pods_are_all_proven_serves() {
     let status = told(
         &scene,
         &[scene.verified("a", CONTENT, 1), scene.verified("b", CONTENT, 1)],
-        there(),
+        &there(),
     );
     assert_eq!(
         ready(&status),
@@ -76,7 +76,7 @@ fn one_unproven_pod_among_many_is_named() {
     let status = told(
         &scene,
         &[scene.verified("a", CONTENT, 1), Scene::bare("b")],
-        there(),
+        &there(),
     );
     let (state, reason, message) = ready(&status);
     assert_eq!((state.as_str(), reason.as_str()), ("False", "PodsUnproven"));
@@ -98,7 +98,7 @@ fn one_unproven_pod_among_many_is_named() {
 fn many_pods_make_no_long_status() {
     let scene = Scene::new();
     let pods: Vec<_> = (0..100).map(|n| Scene::bare(&format!("pod-{n}"))).collect();
-    let workload = told(&scene, &pods, there()).workload.unwrap();
+    let workload = told(&scene, &pods, &there()).workload.unwrap();
     assert_eq!((workload.pods, workload.unproven.unwrap().len()), (100, MOST));
 }
 
@@ -114,14 +114,14 @@ fn reasons(found: Found, pods: &[&str]) -> String {
         "fitted" => scene.fitted("a"),
         _ => Scene::bare("a"),
     });
-    ready(&told(&scene, &pods.collect::<Vec<_>>(), found)).1
+    ready(&told(&scene, &pods.collect::<Vec<_>>(), &found)).1
 }
 
 #[test]
 fn without_a_policy_nothing_serves_and_what_is_there_is_told() {
     let mut scene = Scene::new();
     scene.world.rules.clear();
-    let (_, reason, message) = ready(&told(&scene, &[Scene::bare("a")], there()));
+    let (_, reason, message) = ready(&told(&scene, &[Scene::bare("a")], &there()));
     assert_eq!(reason, "NoPolicy");
     assert!(message.ends_with("the 1 pods there are go on"), "{message}");
 }
@@ -130,9 +130,9 @@ fn without_a_policy_nothing_serves_and_what_is_there_is_told() {
 fn what_served_is_remembered_as_unproven_since_then() {
     let mut scene = Scene::new();
     let pods = [scene.verified("a", CONTENT, 1)];
-    scene.model.status = Some(told(&scene, &pods, there()));
+    scene.model.status = Some(told(&scene, &pods, &there()));
     scene.policy(2, &json!({}));
-    let after = told(&scene, &pods, there());
+    let after = told(&scene, &pods, &there());
     let serving = after.serving.clone().unwrap();
     assert_eq!(
         (serving.digest, serving.unproven_since),
@@ -140,7 +140,7 @@ fn what_served_is_remembered_as_unproven_since_then() {
     );
     scene.model.status = Some(after.clone());
     assert_eq!(
-        told(&scene, &pods, there()),
+        told(&scene, &pods, &there()),
         after,
         "a second look writes nothing"
     );

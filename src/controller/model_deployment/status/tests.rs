@@ -176,7 +176,8 @@ fn a_status_never_grows_without_bound() {
 
 #[test]
 fn nothing_new_is_the_same_status() {
-    for mut scene in vec![Scene::serving(), refused(), rolling()] {
+    for make in [Scene::serving, refused, rolling] as [fn() -> Scene; 3] {
+        let mut scene = make();
         let before = scene.model.status.clone();
         scene.clock += 3600;
         scene.step();
