@@ -157,7 +157,7 @@ fn evicting() -> Value {
 pub async fn an_existing_deployment_is_found_told_about_and_repaired(bed: &'static Bed) {
     let space = Space::ungoverned(bed, "adopted").await;
     let volume = Volume::new(&space).await;
-    let folder = volume.put(&models().small, "digits/1");
+    volume.put(&models().small, "digits/1");
     space.create::<Deployment>(deployment(bed, "server", 2)).await;
     let before = ready_pods(&space, "server", 2).await;
 
@@ -222,11 +222,17 @@ pub async fn an_existing_deployment_is_found_told_about_and_repaired(bed: &'stat
         "nobody's object was edited: {wanted}"
     );
 
-    // Somebody who can write to the volume does. What serves is a copy; what starts looks first.
+    altered(&space, &volume, &serving.version, &after).await;
+    space.done().await;
+}
+
+/// Somebody who can write to the volume does: what serves is a copy, and what starts looks first.
+async fn altered(space: &Space, volume: &Volume, pinned: &str, before: &[Pod]) {
+    let folder = volume.folder.join("digits/1");
     let mut weights = fs::read(folder.join(WEIGHTS)).unwrap();
     weights[0] ^= 0xff;
     fs::write(folder.join(WEIGHTS), weights).unwrap();
-    let lost = &after[0];
+    let lost = &before[0];
     space
         .api::<Pod>()
         .delete(&lost.name_any(), &DeleteParams::default())
@@ -240,14 +246,14 @@ pub async fn an_existing_deployment_is_found_told_about_and_repaired(bed: &'stat
         })
         .await;
     assert!(unproven(&model)[0].1.contains(WEIGHTS), "{:?}", unproven(&model));
-    let there = pods(&space, "server").await;
+    let there = pods(space, "server").await;
     assert_eq!(
         there.iter().filter(|pod| is_ready(pod)).count(),
         1,
         "the other goes on, this one never starts"
     );
     assert_eq!(
-        fs::read(verified(bed, &after[1]).join(WEIGHTS)).unwrap(),
+        fs::read(verified(space.bed, &before[1]).join(WEIGHTS)).unwrap(),
         models().small.content(WEIGHTS)
     );
 
@@ -261,7 +267,7 @@ pub async fn an_existing_deployment_is_found_told_about_and_repaired(bed: &'stat
             |model: &ModelDeployment| {
                 unproven(model)
                     .iter()
-                    .any(|(_, message)| message.contains(&serving.version))
+                    .any(|(_, message)| message.contains(pinned))
             },
         )
         .await;
@@ -274,7 +280,6 @@ pub async fn an_existing_deployment_is_found_told_about_and_repaired(bed: &'stat
             |model: &ModelDeployment| ready(model).0 == "True",
         )
         .await;
-    space.done().await;
 }
 
 pub async fn every_kind_of_workload_is_let_in_with_the_verified_model_alone(bed: &'static Bed) {

@@ -216,7 +216,7 @@ async fn trust(client: &Client, registries: &[String]) {
             "signers": [{"name": "release", "key": {"trustRoot": "cluster-tests", "keys": ["release"]}}],
             "model": {
                 "signers": ["release"],
-                "repositories": registries.iter().map(|registry| format!("{registry}/models/*")).collect::<Vec<_>>(),
+                "repositories": registries.iter().map(|registry| format!("{registry}/models/*")).chain(["volume:models/**".into()]).collect::<Vec<_>>(),
             },
         },
     }))

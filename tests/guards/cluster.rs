@@ -14,15 +14,22 @@ pub const JANE: &str = "jane@example.com";
 pub use crate::testbed::OPERATOR;
 pub const REPLICASETS: &str = "system:serviceaccount:kube-system:replicaset-controller";
 pub const DEPLOYMENTS: &str = "system:serviceaccount:kube-system:deployment-controller";
+pub const STATEFULSETS: &str = "system:serviceaccount:kube-system:statefulset-controller";
+pub const DAEMONSETS: &str = "system:serviceaccount:kube-system:daemon-set-controller";
+pub const JOBS: &str = "system:serviceaccount:kube-system:job-controller";
+pub const CRONJOBS: &str = "system:serviceaccount:kube-system:cronjob-controller";
 pub const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
 pub const NAMESPACES: &str = "system:serviceaccount:kube-system:namespace-controller";
 pub const KUBELET: &str = "system:node:node-1";
+/// A node by its group alone.
+pub const NODE: &str = "kubelet-1";
 /// The administrator, whom RBAC cannot refuse anything.
 pub const ADMIN: &str = "system:admin";
 /// Who belongs to this group may do everything but what takes a verb of its own.
 const TEAM: &str = "team";
-/// The digest in the snapshots of what the operator plans, so that its own pods are the ones tried here.
-const DIGEST: &str = "sha256:fefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefe";
+/// The image in the snapshots of what the operator plans, so that its own pods are the ones tried here.
+pub const OUR_IMAGE: &str =
+    "registry.example/probity@sha256:fefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefe";
 /// How long the API server may take to see a change.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -57,10 +64,10 @@ async fn send(user: &str, groups: &[&str], method: &str, path: &str, content: &s
 
 /// The groups in which somebody asks: the administrator's are above RBAC.
 fn groups(user: &str) -> &'static [&'static str] {
-    if user == ADMIN {
-        &["system:masters"]
-    } else {
-        &[TEAM]
+    match user {
+        ADMIN => &["system:masters"],
+        NODE => &[TEAM, "system:nodes"],
+        _ => &[TEAM],
     }
 }
 
@@ -228,12 +235,13 @@ pub fn path(object: &Value) -> String {
 fn rendered() -> &'static [Value] {
     static RENDERED: OnceLock<Vec<Value>> = OnceLock::new();
     RENDERED.get_or_init(|| {
+        let (repository, digest) = OUR_IMAGE.split_once('@').unwrap();
         let output = testbed::tool("helm", &["helm"])
             .args(["template", "probity"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/charts/probity"))
             .args(["--namespace", "probity-system"])
-            .args(["--set", "image.repository=registry.example/probity"])
-            .args(["--set", &format!("image.digest={DIGEST}")])
+            .args(["--set", &format!("image.repository={repository}")])
+            .args(["--set", &format!("image.digest={digest}")])
             .output()
             .unwrap();
         assert!(

@@ -12,9 +12,11 @@
 #[path = "../testbed/mod.rs"]
 mod testbed;
 
+mod adopted;
 mod breakglass;
 mod cluster;
 mod namespaces;
+mod owners;
 mod pods;
 mod verdicts;
 mod workloads;

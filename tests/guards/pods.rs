@@ -198,12 +198,12 @@ async fn a_container_volume_label_or_annotation_that_is_made_beforehand_is_refus
 /// One change of the planned pod, and what the refusal must say.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Shape {
-    what: String,
-    set: String,
+pub struct Shape {
+    pub what: String,
+    pub set: String,
     #[serde(default)]
-    to: Value,
-    says: String,
+    pub to: Value,
+    pub says: String,
 }
 
 #[tokio::test]

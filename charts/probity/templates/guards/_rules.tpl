@@ -41,6 +41,12 @@ namespaceSelector:
 || {{ include "probity.guards.named" (printf "%s.?spec.?template.orValue({})" .) }})
 {{- end -}}
 
+{{/* The same of an object that may be a CronJob, which has the template of a Job. */}}
+{{- define "probity.guards.claimsAnywhere" -}}
+({{ include "probity.guards.claims" . }}
+|| {{ include "probity.guards.claims" (printf "%s.?spec.?jobTemplate.orValue({})" .) }})
+{{- end -}}
+
 {{/* Whether an update leaves every label and annotation with our prefix as it was. */}}
 {{- define "probity.guards.sameMarks" -}}
 (dyn(oldObject).?metadata.?labels.orValue({}).all(key, !key.startsWith('probity.dev/')
