@@ -135,7 +135,7 @@ fn container(pod: &mut PodSpec, planned: Container, adoption: &Adoption) -> Opti
         None if last => init.push(planned),
         None => init.insert(0, planned),
         Some(at) => {
-            let differences = shape::container_differences(&planned, &init[at]);
+            let differences = shape::container_differences(&planned, &verifier::without_token(&init[at]));
             if !differences.is_empty() {
                 return Some(format!(
                     "{}: {VERIFY_CONTAINER} is Probity's own, and is put into the pod by admission: take it out of the template",

@@ -317,6 +317,25 @@ fn a_pod_that_was_changed_after_it_was_fitted_is_not_as_planned(pointer: &str, c
     assert!(found.iter().any(|one| one.contains(says)), "{found:?}");
 }
 
+#[test_case("kube-api-access-x7k2p", "/var/run/secrets/kubernetes.io/serviceaccount", true => true; "as the API server does")]
+#[test_case("kube-api-access-x7k2p", "/var/run/secrets/kubernetes.io/serviceaccount", false => false; "writable")]
+#[test_case("kube-api-access-x7k2p", "/source/x", true => false; "elsewhere")]
+#[test_case("models", "/var/run/secrets/kubernetes.io/serviceaccount", true => false; "another volume")]
+fn a_token_of_the_pods_account_may_be_mounted_into_the_verifier(
+    name: &str,
+    path: &str,
+    read_only: bool,
+) -> bool {
+    let mut pod = value(&fitted(&pod(), &claim()));
+    pod["volumes"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": name, "projected": {"sources": []}}));
+    let mounts = pod["initContainers"][0]["volumeMounts"].as_array_mut().unwrap();
+    mounts.push(json!({"name": name, "mountPath": path, "readOnly": read_only}));
+    judged(&pod, &claim()).is_empty()
+}
+
 #[test]
 fn what_a_verifier_was_told_can_be_read_again() {
     let wanted = Terms {

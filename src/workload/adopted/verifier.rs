@@ -19,6 +19,7 @@ pub const VERIFY_CONTAINER: &str = "probity-verify";
 pub const SOURCE_VOLUME: &str = "probity-source";
 const SOURCE_DIR: &str = "/source";
 const MODEL_DIR: &str = "/model";
+const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// What a verifier in a pod is told to trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +141,22 @@ pub(super) fn of(pod: &PodSpec) -> Option<&Container> {
         .iter()
         .flatten()
         .find(|one| one.name == VERIFY_CONTAINER)
+}
+
+/// The verifier as it was planned: where a pod brings its account's token, the API server mounts it into every container,
+/// read-only and at one place, also into this one, which does not look there.
+pub(super) fn without_token(verifier: &Container) -> Container {
+    let mut verifier = verifier.clone();
+    let is_token = |mount: &VolumeMount| {
+        mount.mount_path == TOKEN_DIR
+            && mount.name.starts_with("kube-api-access-")
+            && mount.read_only == Some(true)
+            && mount.sub_path.is_none()
+    };
+    if let Some(mounts) = &mut verifier.volume_mounts {
+        mounts.retain(|mount| !is_token(mount));
+    }
+    verifier
 }
 
 /// Where it reads.
