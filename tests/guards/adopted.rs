@@ -70,7 +70,7 @@ fn registry() -> AdoptedSource {
     })
 }
 
-/// The pod that a StatefulSet's author wrote, as admission sends it on.
+/// The pod that a `StatefulSet`'s author wrote, as admission sends it on.
 fn fitted(source: AdoptedSource, (version, kind): (&str, &str)) -> Value {
     let settings = PodSettings {
         fetch_image: OUR_IMAGE.to_owned(),
@@ -103,7 +103,7 @@ fn stateful() -> Value {
     fitted(claim(), ("apps/v1", "StatefulSet"))
 }
 
-/// A pod of a StatefulSet that is there, by its path.
+/// A pod of a `StatefulSet` that is there, by its path.
 async fn running(namespace: &str) -> String {
     create(STATEFULSETS, &pods(namespace), &stateful()).await.unwrap();
     format!("{}/digits-0", pods(namespace))
