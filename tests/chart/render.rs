@@ -123,8 +123,10 @@ fn every_value_about_registries_becomes_an_argument() {
         .map(|pair| (&*pair[0], &*pair[1]))
         .collect();
     let image = format!("registry.example/probity@{DIGEST}");
+    let earlier = image.replace("0001", "00aa");
     let expected = [
         ("--fetch-image", image.as_str()),
+        ("--previous-image", earlier.as_str()),
         ("--admin-address", "0.0.0.0:8080"),
         ("--admission-address", "0.0.0.0:9443"),
         ("--admission-host", "probity-webhook.probity-system.svc"),

@@ -70,11 +70,12 @@ fn registry() -> AdoptedSource {
     })
 }
 
-/// The pod that a StatefulSet's author wrote, as admission sends it on.
+/// The pod that a `StatefulSet`'s author wrote, as admission sends it on.
 fn fitted(source: AdoptedSource, (version, kind): (&str, &str)) -> Value {
     let settings = PodSettings {
         fetch_image: OUR_IMAGE.to_owned(),
         host_arguments: Vec::new(),
+        previous_images: Vec::new(),
     };
     let adoption = Adoption {
         mount_path: "/mnt/models".into(),
@@ -103,7 +104,7 @@ fn stateful() -> Value {
     fitted(claim(), ("apps/v1", "StatefulSet"))
 }
 
-/// A pod of a StatefulSet that is there, by its path.
+/// A pod of a `StatefulSet` that is there, by its path.
 async fn running(namespace: &str) -> String {
     create(STATEFULSETS, &pods(namespace), &stateful()).await.unwrap();
     format!("{}/digits-0", pods(namespace))

@@ -1,5 +1,5 @@
 //! What other people run beside models: their templates stay free of our marks, and what is said to be made by a Deployment
-//! or a CronJob was made by its controller.
+//! or a `CronJob` was made by its controller.
 
 use serde_json::{Value, json};
 
