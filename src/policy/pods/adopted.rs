@@ -92,14 +92,12 @@ pub fn ways(
     };
     let namespace = model.namespace().unwrap_or_default();
     let asked = !required_keys(world, &namespace).is_empty();
-    let evidence = if asked {
-        Evidence::Owed
-    } else {
-        Evidence::Wait(
-            "its pods are not verified while no policy that asks for signatures is enforced".to_owned(),
-        )
+    // Where no policy that is enforced asks for signatures, nothing is put into pods, and the others are told so.
+    let nobody_looks = "its pods are not verified while no policy that asks for signatures is enforced";
+    let facts = Facts {
+        observed: (!asked).then(|| Evidence::Wait(nobody_looks.to_owned())),
+        ..Facts::about(world, &namespace, origin, pinned(model), Evidence::Owed)
     };
-    let facts = Facts::about(world, &namespace, origin, pinned(model), evidence);
     vec![Way {
         adoption: asked.then_some(Adoption { mount_path, source }),
         decision: evaluate(&facts, world, now),
@@ -309,3 +307,6 @@ fn forged(model: &ModelDeployment, request: &PodRequest<'_>) -> Option<String> {
         .find(|key| is_ours(key))?;
     Some(format!("metadata: {ours} belongs to the operator: take it away"))
 }
+
+#[cfg(test)]
+mod tests;
