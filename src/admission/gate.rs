@@ -1,5 +1,8 @@
-//! The judge that the operator serves: policy's decision about a pod, on what the watches have read.
+//! The judge that the operator serves: policy's decision about a pod, on what the watches have read; and what it would be
+//! about the pods of a template.
 //! It looks verdicts up and never makes one; before it refuses a pod of a model it reads once what the watch may lack.
+
+mod templates;
 
 use std::collections::BTreeMap;
 
@@ -189,11 +192,13 @@ impl Judge for Gate {
             request.sub_resource.as_deref(),
         ) {
             ("", "pods", None | Some("ephemeralcontainers" | "resize")) => self.pod(request).await,
+            ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets", None)
+            | ("batch", "jobs" | "cronjobs", None) => self.template(request),
             // Whoever sends this here expects a judgement, and there is none.
             _ => Answer::deny(
                 400,
                 format!(
-                    "{} is not judged here: the webhook's rules name pods, pods/ephemeralcontainers and pods/resize",
+                    "{} is not judged here: the webhooks' rules name more than the chart's",
                     resource.resource
                 ),
             ),

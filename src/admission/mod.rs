@@ -15,6 +15,7 @@ use serde_json::Value;
 pub use gate::Gate;
 pub use metrics::Metrics;
 pub use records::Records;
+use review::LONGEST_WARNING;
 pub use review::{AdmissionRequest, GroupVersionKind, GroupVersionResource, Operation, UserInfo};
 pub use server::{Limits, serve};
 

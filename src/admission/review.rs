@@ -13,7 +13,7 @@ use super::Answer;
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 /// The API server cuts longer warnings by itself, and drops all of them beyond 4096 bytes.
-const LONGEST_WARNING: usize = 256;
+pub(super) const LONGEST_WARNING: usize = 256;
 
 /// What the API server asks about.
 #[derive(Debug, Clone, Deserialize)]

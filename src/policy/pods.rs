@@ -5,6 +5,7 @@ mod adopted;
 mod change;
 mod grace;
 mod managed;
+mod template;
 #[cfg(test)]
 mod tests;
 mod unmanaged;
@@ -15,6 +16,7 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 pub use adopted::{Way, additions, governing, governs, ways};
+pub use template::Template;
 
 use super::{Decision, Rules, Verifications, World, decision::no_policy, selecting};
 use crate::{

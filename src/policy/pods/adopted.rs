@@ -44,6 +44,12 @@ pub(super) fn is_maker(account: &str) -> bool {
     MAKERS.iter().any(|(_, _, maker)| *maker == account)
 }
 
+/// Whose account makes the pods of this controller; none when it makes no pods.
+pub(super) fn maker(owner: &WorkloadRef) -> Option<&'static str> {
+    let of = |(version, kind, _): &&(&str, &str, &str)| owner.api_version == *version && owner.kind == *kind;
+    MAKERS.iter().find(of).map(|(_, _, maker)| *maker)
+}
+
 /// One way in which a pod may serve the model of an adopted workload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Way {
@@ -183,6 +189,21 @@ pub fn governing<'a>(
     })
 }
 
+/// The pod of the model's workload with what it lacks; none when nothing is to be put into it, or when adding cannot mend it.
+pub(super) fn fitted(
+    model: &ModelDeployment,
+    pod: &PodSpec,
+    recorded: Recorded<'_>,
+    world: &World,
+    settings: &PodSettings,
+    now: Timestamp,
+) -> Option<PodSpec> {
+    let way = ways(model, recorded, world, settings, now)
+        .into_iter()
+        .find(|way| way.decision.admits())?;
+    fit(pod, &way.adoption?, settings).ok()
+}
+
 /// What this pod of the model's workload lacks, as a JSON Patch of additions to the pod; none when it lacks nothing, or when
 /// adding cannot mend it.
 pub fn additions(
@@ -194,10 +215,7 @@ pub fn additions(
     now: Timestamp,
 ) -> Option<Value> {
     let spec = pod.spec.as_ref()?;
-    let way = ways(model, recorded, world, settings, now)
-        .into_iter()
-        .find(|way| way.decision.admits())?;
-    let fitted = fit(spec, &way.adoption?, settings).ok()?;
+    let fitted = fitted(model, spec, recorded, world, settings, now)?;
     let (before, after) = (
         serde_json::to_value(spec).ok()?,
         serde_json::to_value(fitted).ok()?,
@@ -272,11 +290,7 @@ fn forged(model: &ModelDeployment, request: &PodRequest<'_>) -> Option<String> {
         ));
     }
     let owner = request.owners.first();
-    let made = owner.is_some_and(|owner| {
-        MAKERS.iter().any(|(version, kind, maker)| {
-            owner.api_version == *version && owner.kind == *kind && request.requester == *maker
-        })
-    });
+    let made = owner.is_some_and(|owner| maker(owner) == Some(request.requester));
     if !made {
         return Some(format!(
             "metadata.ownerReferences: {} made this pod, and pods of {} {} are made by its own controller",
