@@ -1,7 +1,8 @@
-//! The judge that the operator serves: policy's decision about a pod, on what the watches have read; and what it would be
-//! about the pods of a template.
+//! The judge that the operator serves: policy's decision about a pod, on what the watches have read; what it would be about
+//! the pods of a template; and whether an object of our own makes sense.
 //! It looks verdicts up and never makes one; before it refuses a pod of a model it reads once what the watch may lack.
 
+mod objects;
 mod templates;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,10 @@ use super::{
     records::{Model, Records},
 };
 use crate::{
-    api::v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
+    api::{
+        GROUP,
+        v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
+    },
     controller::world::WorldView,
     evidence::{Effect, Finding, Verdict},
     policy::{
@@ -194,6 +198,11 @@ impl Judge for Gate {
             ("", "pods", None | Some("ephemeralcontainers" | "resize")) => self.pod(request).await,
             ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets", None)
             | ("batch", "jobs" | "cronjobs", None) => self.template(request),
+            (
+                GROUP,
+                "modeldeployments" | "deploymentpolicies" | "clusterdeploymentpolicies" | "trustroots",
+                None,
+            ) => self.object(request),
             // Whoever sends this here expects a judgement, and there is none.
             _ => Answer::deny(
                 400,

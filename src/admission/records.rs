@@ -65,13 +65,21 @@ impl Records {
 
     /// The models of the namespace that govern workloads somebody else made.
     pub(super) fn adopting(&self, namespace: &str) -> Vec<Model> {
-        let adopts = |model: &&Model| {
+        self.models_where(namespace, |model| model.spec.workload_ref.is_some())
+    }
+
+    /// The models of the namespace.
+    pub(super) fn models(&self, namespace: &str) -> Vec<Model> {
+        self.models_where(namespace, |_| true)
+    }
+
+    /// Those of them that can be read and for which this holds.
+    fn models_where(&self, namespace: &str, holds: impl Fn(&ModelDeployment) -> bool) -> Vec<Model> {
+        let wanted = |model: &&Model| {
             let model = model.0.as_ref();
-            model.is_ok_and(|model| {
-                model.metadata.namespace.as_deref() == Some(namespace) && model.spec.workload_ref.is_some()
-            })
+            model.is_ok_and(|model| model.metadata.namespace.as_deref() == Some(namespace) && holds(model))
         };
-        self.models.state().iter().filter(adopts).cloned().collect()
+        self.models.state().iter().filter(wanted).cloned().collect()
     }
 
     /// The controllers that an object with this owner goes back to, the nearest first, as far as one is `known` to be what is

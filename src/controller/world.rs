@@ -38,6 +38,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct WorldView {
     receiver: watch::Receiver<Option<Arc<Edition>>>,
+    trust: watch::Receiver<Arc<TrustRoots>>,
     missing: watch::Receiver<Vec<&'static str>>,
 }
 
@@ -75,6 +76,11 @@ impl WorldView {
             ),
             None => (Arc::default(), 0),
         }
+    }
+
+    /// The trust roots there are, with what each key is: for whoever compiles a policy that is not stored yet.
+    pub fn trust(&self) -> Arc<TrustRoots> {
+        self.trust.borrow().clone()
     }
 
     /// Whether everything was read at least once.
@@ -155,6 +161,7 @@ pub(super) type Guarded<K> = DeserializeGuard<K>;
 /// Starts the watches. The future runs them and never ends by itself.
 pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Send + 'static) {
     let (sender, receiver) = watch::channel(None);
+    let (trust_sender, trust) = watch::channel(Arc::new(TrustRoots::new()));
     let (missing_sender, missing) = watch::channel(KINDS.to_vec());
     let (policies, policy_changes) = follow::<Guarded<ClusterDeploymentPolicy>>(Api::all(client.clone()), 0);
     let (own, own_changes) = follow::<Guarded<DeploymentPolicy>>(Api::all(client.clone()), 1);
@@ -176,12 +183,9 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
                 .map(|(kind, _)| *kind)
                 .collect();
             if missing.is_empty() {
-                let world = build(
-                    &policies.state(),
-                    &own.state(),
-                    &roots.state(),
-                    &namespaces.state(),
-                );
+                let keys = keys(&roots.state());
+                let world = build(&policies.state(), &own.state(), &keys, &namespaces.state());
+                trust_sender.send_replace(Arc::new(keys));
                 // A status that was written, ours most of all, makes no new world.
                 sender.send_if_modified(|current| {
                     let changed = current
@@ -196,7 +200,12 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
             missing_sender.send_replace(missing);
         }
     };
-    (WorldView { receiver, missing }, run)
+    let view = WorldView {
+        receiver,
+        trust,
+        missing,
+    };
+    (view, run)
 }
 
 /// A store that follows one kind, and the kind's number each time the store is complete and changed. A watch that hangs is
@@ -232,18 +241,21 @@ where
     (store, changes)
 }
 
-fn build(
-    policies: &[Arc<Guarded<ClusterDeploymentPolicy>>],
-    own: &[Arc<Guarded<DeploymentPolicy>>],
-    roots: &[Arc<Guarded<TrustRoot>>],
-    namespaces: &[Arc<PartialObjectMeta<Namespace>>],
-) -> World {
-    let keys: TrustRoots = roots
+fn keys(roots: &[Arc<Guarded<TrustRoot>>]) -> TrustRoots {
+    roots
         .iter()
         .filter_map(|root| root.0.as_ref().ok())
         .map(|root| (root.name_any(), read_keys(root)))
-        .collect();
-    let mut rules: Vec<_> = compiled(policies, &keys).chain(compiled(own, &keys)).collect();
+        .collect()
+}
+
+fn build(
+    policies: &[Arc<Guarded<ClusterDeploymentPolicy>>],
+    own: &[Arc<Guarded<DeploymentPolicy>>],
+    keys: &TrustRoots,
+    namespaces: &[Arc<PartialObjectMeta<Namespace>>],
+) -> World {
+    let mut rules: Vec<_> = compiled(policies, keys).chain(compiled(own, keys)).collect();
     // The store has no order of its own, and another order is no other world.
     rules.sort_by(|a, b| a.policy.cmp(&b.policy));
     World {
@@ -354,7 +366,8 @@ mod tests {
             vec![Arc::new(serde_json::from_value(object).unwrap())]
         }
         let meta = &serde_json::json!({"name": "p", "namespace": "bank"});
-        let own = build(&[], &broken("DeploymentPolicy", meta), &[], &[]);
+        let nobody = TrustRoots::new();
+        let own = build(&[], &broken("DeploymentPolicy", meta), &nobody, &[]);
         let denied = |world: &World| {
             ["bank", "shop"].map(|name| selecting(&world.rules, name, &BTreeMap::new()).any(Rules::enforces))
         };
@@ -363,7 +376,7 @@ mod tests {
         let all = build(
             &broken("ClusterDeploymentPolicy", &serde_json::json!({"name": "p"})),
             &[],
-            &[],
+            &nobody,
             &[],
         );
         assert_eq!(denied(&all), [true, true]);

@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod checks;
+pub mod objects;
 pub mod pods;
 pub mod trust;
 

@@ -1,5 +1,5 @@
 //! Admission as the API server meets it: over real TLS, with every kind of bad client, and through a real API server
-//! while certificates change. Who judges is the tests' own; here is only that every question is answered.
+//! while certificates change. Who judges is the tests' own, but in `written`; here is only that every question is answered.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -17,3 +17,4 @@ mod operator;
 mod renewal;
 #[path = "../testbed/mod.rs"]
 mod testbed;
+mod written;

@@ -30,7 +30,7 @@ fn free_address() -> SocketAddr {
         .unwrap()
 }
 
-fn settings(namespace: &str) -> Settings {
+pub fn settings(namespace: &str) -> Settings {
     Settings {
         controllers: controller::Settings {
             previous_images: Vec::new(),
@@ -54,7 +54,7 @@ fn settings(namespace: &str) -> Settings {
     }
 }
 
-async fn asks(admin: SocketAddr, path: &str) -> (u16, String) {
+pub async fn asks(admin: SocketAddr, path: &str) -> (u16, String) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     match client.get(format!("http://{admin}{path}")).send().await {
         Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap_or_default()),

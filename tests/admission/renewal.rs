@@ -67,12 +67,7 @@ pub async fn install(admin: &Client, address: SocketAddr, mutate: bool) {
     for mut object in serde_saphyr::from_multiple::<Value>(&rendered).unwrap() {
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
         if kind.ends_with("WebhookConfiguration") {
-            let path = object["webhooks"][0]["clientConfig"]["service"]["path"]
-                .as_str()
-                .unwrap()
-                .to_owned();
-            let url = format!("https://{address}{path}");
-            object["webhooks"][0]["clientConfig"] = json!({"url": url});
+            asked_at(&mut object, address);
         } else if ![
             "ServiceAccount",
             "ClusterRole",
@@ -85,6 +80,15 @@ pub async fn install(admin: &Client, address: SocketAddr, mutate: bool) {
             continue;
         }
         apply(admin, object).await;
+    }
+}
+
+/// The webhooks of this configuration, asked here.
+pub fn asked_at(configuration: &mut Value, address: SocketAddr) {
+    for hook in configuration["webhooks"].as_array_mut().unwrap() {
+        let path = hook["clientConfig"]["service"]["path"].as_str().unwrap();
+        let url = format!("https://{address}{path}");
+        hook["clientConfig"] = json!({"url": url});
     }
 }
 
@@ -390,9 +394,14 @@ async fn from_an_expired_certificate_to_the_next_authority_without_a_request_tha
         .iter()
         .find(|entry| entry.manager.as_deref() == Some("probity-certificates"))
         .unwrap();
+    let owned = json!({".": {}, "f:clientConfig": {"f:caBundle": {}}, "f:name": {}});
     assert_eq!(
         serde_json::to_value(ours.fields_v1.clone().unwrap()).unwrap(),
-        json!({"f:webhooks": {"k:{\"name\":\"pods.probity.dev\"}": {".": {}, "f:clientConfig": {"f:caBundle": {}}, "f:name": {}}}})
+        json!({"f:webhooks": {
+            "k:{\"name\":\"pods.probity.dev\"}": owned,
+            "k:{\"name\":\"templates.probity.dev\"}": owned,
+            "k:{\"name\":\"objects.probity.dev\"}": owned
+        }})
     );
     renewing.abort();
     following.abort();

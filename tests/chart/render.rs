@@ -322,7 +322,8 @@ fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
             "failurePolicy": "Fail", "matchPolicy": "Equivalent", "sideEffects": "None", "timeoutSeconds": 5
         })
     };
-    let rule = |resources: Value, operations: Value| json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": resources, "operations": operations, "scope": "Namespaced"});
+    let rule_of = |group: &str, version: &str, resources: Value, operations: Value, scope: &str| json!({"apiGroups": [group], "apiVersions": [version], "resources": resources, "operations": operations, "scope": scope});
+    let rule = |resources, operations| rule_of("", "v1", resources, operations, "Namespaced");
     let mut validating = shared("pods.probity.dev", "/validate");
     validating["rules"] = json!([
         rule(json!(["pods"]), json!(["CREATE", "UPDATE"])),
@@ -331,11 +332,44 @@ fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
             json!(["UPDATE"])
         )
     ]);
+    // These two refuse nothing that the operator would not refuse again, so nothing waits for them.
+    let beside = |name: &str, rules: Value| {
+        let mut hook = shared(name, "/validate");
+        hook["failurePolicy"] = json!("Ignore");
+        hook["timeoutSeconds"] = json!(2);
+        hook["rules"] = rules;
+        hook
+    };
+    let written = || json!(["CREATE", "UPDATE"]);
+    let workloads = json!(["deployments", "replicasets", "statefulsets", "daemonsets"]);
+    let templates = json!([
+        rule_of("apps", "v1", workloads, written(), "Namespaced"),
+        rule_of(
+            "batch",
+            "v1",
+            json!(["jobs", "cronjobs"]),
+            written(),
+            "Namespaced"
+        ),
+    ]);
+    let namespaced = json!(["modeldeployments", "deploymentpolicies"]);
+    let cluster = json!(["clusterdeploymentpolicies", "trustroots"]);
+    let objects_of_ours = json!([
+        rule_of("probity.dev", "v1alpha1", namespaced, written(), "Namespaced"),
+        rule_of("probity.dev", "v1alpha1", cluster, written(), "Cluster"),
+    ]);
     let mut mutating = shared("inject.probity.dev", "/mutate");
     mutating["reinvocationPolicy"] = json!("IfNeeded");
     mutating["rules"] = json!([rule(json!(["pods"]), json!(["CREATE"]))]);
     let of = |kind| &find(&objects, kind, "probity")["webhooks"];
-    assert_eq!(of("ValidatingWebhookConfiguration"), &json!([validating]));
+    assert_eq!(
+        of("ValidatingWebhookConfiguration"),
+        &json!([
+            validating,
+            beside("templates.probity.dev", templates),
+            beside("objects.probity.dev", objects_of_ours)
+        ])
+    );
     assert_eq!(of("MutatingWebhookConfiguration"), &json!([mutating]));
 }
 

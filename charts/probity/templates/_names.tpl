@@ -77,10 +77,10 @@ namespaceSelector:
     - key: kubernetes.io/metadata.name
       operator: NotIn
       values: {{ list "kube-system" "kube-node-lease" .top.Release.Namespace | uniq | toJson }}
-failurePolicy: Fail
+failurePolicy: {{ .failurePolicy | default "Fail" }}
 matchPolicy: Equivalent
 sideEffects: None
-timeoutSeconds: 5
+timeoutSeconds: {{ .timeoutSeconds | default 5 }}
 {{- end -}}
 
 {{/* Tells cert-manager whose authority goes into `caBundle`. */}}

@@ -19,7 +19,7 @@ use crate::{
         },
     },
     artifact::signature::PublicKey,
-    policy::{World, compile, trust},
+    policy::{World, compile, objects::trust_root, trust},
 };
 
 /// The label that every namespace carries in a cluster.
@@ -198,19 +198,21 @@ impl Sorting {
             skipped,
             ..
         } = self;
-        let trust: trust::TrustRoots = roots
-            .iter()
-            .map(|root| {
-                let parse = |name: &str, pem: &str| match PublicKey::parse(name, pem) {
-                    Ok(key) => Ok(key.fingerprint()),
-                    Err(failure) => Err(failure.message),
-                };
-                (
-                    root.metadata.name.clone().unwrap_or_default(),
-                    trust::read(root, parse),
-                )
-            })
-            .collect();
+        let mut trust = trust::TrustRoots::new();
+        for root in &roots {
+            let parse = |name: &str, pem: &str| match PublicKey::parse(name, pem) {
+                Ok(key) => Ok(key.fingerprint()),
+                Err(failure) => Err(failure.message),
+            };
+            let keys = trust::read(root, parse);
+            let name = root.metadata.name.clone().unwrap_or_default();
+            let remarks = trust_root(root, &keys);
+            let refused = remarks.refused.iter();
+            input
+                .notes
+                .extend(refused.map(|problem| format!("a cluster would refuse TrustRoot/{name}: {problem}")));
+            trust.insert(name, keys);
+        }
         let mut assumed = BTreeSet::new();
         for subject in &input.subjects {
             if !namespaces.contains_key(&subject.namespace) {

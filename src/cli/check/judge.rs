@@ -15,7 +15,7 @@ use crate::{
     evidence::{Digest, Failure, Finding, KeyFingerprint, Reason, Reference, Verdict},
     policy::{
         Decision, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate, foregone,
-        observed_keys, required_keys,
+        objects::taken, observed_keys, required_keys,
     },
 };
 
@@ -96,6 +96,14 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
         Ok(origin) => origin,
         Err(problem) => return Judged::refused(subject, &problem),
     };
+    let there = input
+        .subjects
+        .iter()
+        .filter(|other| other.namespace == subject.namespace);
+    let there: Vec<_> = there.map(|other| &other.model).collect();
+    if let Some(problem) = taken(&subject.model, &there) {
+        return Judged::refused(subject, &problem);
+    }
     let (world, namespace, digest) = (&input.world, &subject.namespace, origin.digest());
     let refused = foregone(world, namespace, &origin, digest, now);
     let unasked = Evidence::Wait("not verified yet".to_owned());
