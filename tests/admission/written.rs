@@ -52,7 +52,7 @@ async fn send(client: &Client, request: http::Request<Vec<u8>>) -> Said {
     Said {
         status,
         warnings: warnings
-            .map(|warning| warning.to_str().unwrap().to_owned())
+            .map(|warning| String::from_utf8(warning.as_bytes().to_vec()).unwrap())
             .collect(),
         body: serde_json::from_slice(&body).unwrap(),
     }
@@ -102,12 +102,13 @@ fn deployment(image: &str) -> Value {
     })
 }
 
-fn policy(namespace: &str, signer: &str) -> Value {
+/// For this namespace, if that is what this label means.
+fn policy(namespace: &str, label: &str) -> Value {
     json!({
         "apiVersion": "probity.dev/v1alpha1", "kind": "ClusterDeploymentPolicy", "metadata": {"name": CONFIGURATION},
         "spec": {
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-            "signers": [{"name": signer, "key": {"trustRoot": "not-there-yet", "keys": ["release"]}}],
+            "namespaceSelector": {"matchLabels": {label: namespace}},
+            "signers": [{"name": "release", "key": {"trustRoot": "not-there-yet", "keys": ["release"]}}],
             "model": {"signers": ["release"]}
         }
     })
@@ -123,16 +124,15 @@ fn governing(name: &str) -> Value {
     })
 }
 
-/// A model whose server asks for more memory than it may have, which the schema cannot see.
+/// A model from a port that there is not, which the schema cannot see.
 fn senseless() -> Value {
     json!({
         "apiVersion": "probity.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "senseless"},
         "spec": {
-            "model": {"source": {"oci": {"reference": "registry.example/models/digits:1"}}},
+            "model": {"source": {"oci": {"reference": "registry.example:99999/models/digits:1"}}},
             "server": {
                 "image": format!("registry.example/servers/onnx@sha256:{}", "5e".repeat(32)),
-                "protocol": "HTTP", "port": 80,
-                "resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}
+                "protocol": "HTTP", "port": 80
             }
         }
     })
@@ -225,7 +225,7 @@ async fn whoever_applies_something_is_told_what_will_become_of_it() {
 
     // A policy: its own mistake is refused, and what is not there yet may come.
     let refused = eventually("it is asked about policies", async || {
-        let said = create::<ClusterDeploymentPolicy>(&kube, None, &policy(&governed, "other"), true).await;
+        let said = create::<ClusterDeploymentPolicy>(&kube, None, &policy(&governed, "its name"), true).await;
         (said.status != 201).then_some(said)
     })
     .await;
@@ -233,10 +233,16 @@ async fn whoever_applies_something_is_told_what_will_become_of_it() {
         refused.message().contains("objects.probity.dev")
             && refused
                 .message()
-                .contains("spec.model.signers[0]: spec.signers defines no signer release"),
+                .contains("spec.namespaceSelector.matchLabels[its name]: "),
         "{refused:?}"
     );
-    let warned = create::<ClusterDeploymentPolicy>(&kube, None, &policy(&governed, "release"), false).await;
+    let warned = create::<ClusterDeploymentPolicy>(
+        &kube,
+        None,
+        &policy(&governed, "kubernetes.io/metadata.name"),
+        false,
+    )
+    .await;
     assert_eq!(warned.status, 201, "{warned:?}");
     assert!(
         warned.warnings[0].contains("TrustRoot/not-there-yet does not exist"),
@@ -297,9 +303,7 @@ async fn whoever_applies_something_is_told_what_will_become_of_it() {
     let refused = create::<ModelDeployment>(&kube, here, &another, true).await;
     assert_eq!(refused.status, 422, "{refused:?}");
     assert!(
-        refused
-            .message()
-            .contains("spec.server.resources.requests.memory: "),
+        refused.message().contains("spec.model.source.oci.reference: "),
         "{refused:?}"
     );
     let label = json!({"metadata": {"labels": {"a": "b"}}});

@@ -61,7 +61,7 @@ fn finding(request: &PodRequest<'_>, images: Option<&BTreeSet<Digest>>, rules: &
 
 fn unmanaged(request: &PodRequest<'_>) -> String {
     format!(
-        "no ModelDeployment answers for this pod: apply one in {}, or have its images exempted when {} makes it (spec.exempt)",
+        "no ModelDeployment answers for this pod: apply one in {}, or have its images exempted (spec.exempt) for {}",
         request.namespace, request.requester
     )
 }
