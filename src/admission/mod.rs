@@ -15,8 +15,8 @@ use serde_json::Value;
 pub use gate::Gate;
 pub use metrics::Metrics;
 pub use records::Records;
-use review::LONGEST_WARNING;
 pub use review::{AdmissionRequest, GroupVersionKind, GroupVersionResource, Operation, UserInfo};
+use review::{LONGEST_WARNING, cut};
 pub use server::{Limits, serve};
 
 /// Decides about one request. What is not known is no reason to allow: an implementation fails closed.

@@ -238,17 +238,22 @@ pub(super) fn write(uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::E
             }),
             patch_type: patch.is_some().then_some("JSONPatch"),
             patch,
-            warnings: answer.warnings.iter().map(|warning| short(warning)).collect(),
+            warnings: answer
+                .warnings
+                .iter()
+                .map(|warning| cut(warning, LONGEST_WARNING))
+                .collect(),
             audit_annotations: &answer.audit_annotations,
         },
     })
 }
 
-fn short(warning: &str) -> &str {
-    let end = (0..=warning.len().min(LONGEST_WARNING))
+/// The text's beginning, at most so many bytes of it, cut between characters.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=text.len().min(most))
         .rev()
-        .find(|end| warning.is_char_boundary(*end));
-    &warning[..end.unwrap_or(0)]
+        .find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Gate, MAX_REASONS, Written};
 use crate::{
-    admission::{AdmissionRequest, Answer, LONGEST_WARNING},
+    admission::{AdmissionRequest, Answer, LONGEST_WARNING, cut},
     api::v1alpha1::ModelDeployment,
     evidence::{Effect, Finding, Verdict},
     policy::{
@@ -41,7 +41,7 @@ impl Gate {
             named.or_else(|| pods::governing(adopting, template.owners()).map(ModelDeployment::name_any));
         let (world, now) = (self.world.current(), (self.clock)());
         let written = match name {
-            Some(name) => self.recorded(namespace, &name, &world, now),
+            Some(name) => self.recorded(namespace, &name, &world),
             None => Written::default(),
         };
         let recorded = Recorded {
@@ -82,10 +82,7 @@ fn short(would: &str, finding: &Finding) -> String {
         return head + &told;
     }
     let room = finding.message.len().saturating_sub(over + '…'.len_utf8());
-    finding
-        .message
-        .truncate(finding.message.floor_char_boundary(room));
-    finding.message.push('…');
+    finding.message = format!("{}…", cut(&finding.message, room));
     head + &super::told(&finding)
 }
 

@@ -200,7 +200,7 @@ fn reference(owner: &WorkloadRef) -> OwnerReference {
     }
 }
 
-/// The pod's `spec` with the volumes that a StatefulSet of this name makes for each pod, in the place of others of their name.
+/// The pod's `spec` with the volumes that a `StatefulSet` of this name makes for each pod, in the place of others of their name.
 fn with_claims(mut pod: Value, workload: &Value, name: &str) -> Value {
     let claims = workload
         .get("volumeClaimTemplates")

@@ -205,7 +205,7 @@ fn what_cannot_be_mended_is_told(pointer: &str, value: Value, words: &str) {
     assert!(decision.message().contains(words), "{}", decision.message());
 }
 
-/// The volumes of a StatefulSet's claims are put in by its controller.
+/// The volumes of a `StatefulSet`'s claims are put in by its controller.
 #[test]
 fn a_claim_of_a_stateful_set_can_bring_the_model() {
     let mut set = workload("apps/v1", "StatefulSet");
