@@ -158,6 +158,7 @@ async fn open(kube: &Client) -> (oneshot::Sender<()>, JoinHandle<()>) {
     let pods = PodSettings {
         fetch_image: settings.controllers.fetch_image.clone(),
         host_arguments: Vec::new(),
+        previous_images: Vec::new(),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let running = Box::pin(run(kube.clone(), settings, Some(gate(pods)), async {
