@@ -32,6 +32,8 @@ struct Volume {
 impl Volume {
     async fn new(space: &Space) -> Self {
         let folder = scratch().join("volumes").join(&space.namespace);
+        // What an earlier run left was signed with another key.
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         open_up(&folder);
         let name = format!("volume-{}", space.namespace);
