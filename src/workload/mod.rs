@@ -17,7 +17,8 @@ use k8s_openapi::api::{
 
 use crate::api::v1alpha1::{ModelDeployment, Server};
 pub use adopted::{
-    AdoptedSource, Adoption, SOURCE_VOLUME, Terms, VERIFY_CONTAINER, additions, fit, terms, unfit,
+    AdoptedSource, Adoption, KSERVE_SOURCE, SOURCE_VOLUME, Terms, VERIFY_CONTAINER, additions, awaits_kserve,
+    fit, kserve_would_repeat, terms, unfit,
 };
 
 pub use objects::{child_meta, pod, workload};

@@ -13,6 +13,7 @@
 mod answers;
 mod door;
 mod faults;
+mod kserve;
 mod operator;
 mod renewal;
 #[path = "../testbed/mod.rs"]

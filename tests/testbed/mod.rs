@@ -183,17 +183,24 @@ pub fn tools(groups: &[&str]) -> String {
 pub fn tool(program: &str, groups: &[&str]) -> Command {
     let directories = tools(groups);
     // `Command` looks a program up in the parent's PATH, so the child's alone is not enough.
-    let found = std::env::split_paths(&directories)
-        .map(|directory| directory.join(program))
-        .find(|file| file.is_file());
-    let found =
-        found.unwrap_or_else(|| panic!("`{program}` is in none of {directories} (groups {groups:?})"));
-    let mut command = Command::new(found);
+    let mut command = Command::new(among(&directories, program));
     command.env(
         "PATH",
         format!("{directories}:{}", std::env::var("PATH").unwrap_or_default()),
     );
     command
+}
+
+/// A file that one of these groups of tools has.
+pub fn file(name: &str, groups: &[&str]) -> PathBuf {
+    among(&tools(groups), name)
+}
+
+fn among(directories: &str, name: &str) -> PathBuf {
+    std::env::split_paths(directories)
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("`{name}` is in none of {directories}"))
 }
 
 /// A server of the test bed. It ends, and its folder goes, when this is dropped or the process that holds it ends.
@@ -309,11 +316,28 @@ pub async fn install(client: &Client) {
             .unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     for definition in &ours {
-        let name = definition.metadata.name.as_deref().unwrap();
-        let established = await_condition(definitions.clone(), name, is_crd_established());
-        let waited = timeout(Duration::from_secs(30), established).await;
-        waited
-            .unwrap_or_else(|_| panic!("{name} is not established after 30 s"))
-            .expect("definitions can be watched");
+        established(client, definition.metadata.name.as_deref().unwrap()).await;
     }
+}
+
+/// KServe's own definition of an `InferenceService`: a megabyte, which no `kubectl apply` could carry in an annotation.
+pub async fn install_kserve(client: &Client, kubeconfig: &Path) {
+    let made = tool("kubectl", &["apiserver"])
+        .env("KUBECONFIG", kubeconfig)
+        .args(["create", "-f"])
+        .arg(file("inferenceservices.yaml", &["kserve"]))
+        .output()
+        .expect("kubectl can be run");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    established(client, "inferenceservices.serving.kserve.io").await;
+}
+
+/// Waits until the API server serves the kind that this definition is of.
+pub async fn established(client: &Client, name: &str) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let established = await_condition(definitions, name, is_crd_established());
+    let waited = timeout(Duration::from_secs(30), established).await;
+    waited
+        .unwrap_or_else(|_| panic!("{name} is not established after 30 s"))
+        .expect("definitions can be watched");
 }

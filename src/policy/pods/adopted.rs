@@ -16,7 +16,10 @@ use crate::{
     },
     evidence::{Digest, Effect, KeyArgument, Origin, Reason, RuleId},
     policy::{Decision, Evidence, Facts, World, accept, evaluate, pinned, required_keys, selecting},
-    workload::{AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, PodSettings, Terms, fit, unfit},
+    workload::{
+        AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, KSERVE_SOURCE, PodSettings, Terms, awaits_kserve, fit,
+        kserve_would_repeat, unfit,
+    },
 };
 
 /// Whose account makes the pods of these kinds. No tenant can be one of these users.
@@ -202,8 +205,11 @@ pub(super) fn fitted(
     fit(pod, &way.adoption?, settings).ok()
 }
 
-/// What this pod of the model's workload lacks, as a JSON Patch of additions to the pod; none when it lacks nothing, or when
-/// adding cannot mend it.
+/// What this pod of the model's workload lacks, as a JSON Patch of additions to the pod; none when it lacks nothing, when
+/// adding cannot mend it, or when others have yet to bring what is verified: admission is asked again after them.
+///
+/// One thing is taken away: what tells KServe's webhook to bring the model, once it did, because asked again it would put the
+/// same over the verified copy.
 pub fn additions(
     model: &ModelDeployment,
     pod: &Pod,
@@ -213,6 +219,9 @@ pub fn additions(
     now: Timestamp,
 ) -> Option<Value> {
     let spec = pod.spec.as_ref()?;
+    if awaits_kserve(pod, spec) {
+        return None;
+    }
     let fitted = fitted(model, spec, recorded, world, settings, now)?;
     let (before, after) = (
         serde_json::to_value(spec).ok()?,
@@ -221,6 +230,10 @@ pub fn additions(
     let mut patch = crate::workload::additions(&before, &after, "/spec");
     let name = json!(model.name_any());
     let label = format!("/metadata/labels/{}", MODEL_LABEL.replace('/', "~1"));
+    if kserve_would_repeat(pod, spec) {
+        let annotation = format!("/metadata/annotations/{}", KSERVE_SOURCE.replace('/', "~1"));
+        patch.push(json!({"op": "remove", "path": annotation}));
+    }
     match &pod.metadata.labels {
         None => patch.push(json!({"op": "add", "path": "/metadata/labels", "value": {MODEL_LABEL: name}})),
         Some(labels) if labels.contains_key(MODEL_LABEL) => {}
@@ -265,6 +278,11 @@ pub(super) fn judge(
                 .findings
                 .push(pass(RuleId::PodPlan, "the pod brings the planned verifier"));
             return decision;
+        }
+        if awaits_kserve(request.pod, &spec) {
+            found.insert(0, format!(
+                "metadata.annotations[{KSERVE_SOURCE}]: KServe's webhook did not bring what it names: see that KServe runs and its webhook selects this namespace"
+            ));
         }
         let message = bounded(format!("the pod is not as planned: {}", found.join("; ")));
         closest = Some(refused(RuleId::PodPlan, Reason::PodNotAsPlanned, message));

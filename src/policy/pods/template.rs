@@ -20,7 +20,7 @@ use crate::{
         v1alpha1::{ModelDeployment, WorkloadRef},
     },
     policy::{Decision, World},
-    workload::Plans,
+    workload::{Plans, awaits_kserve},
 };
 
 /// What makes other workloads: it is asked about, and what it makes is not.
@@ -130,7 +130,8 @@ impl Template {
         &self.owners
     }
 
-    /// What would be said of its pods now; nothing where nobody governs.
+    /// What would be said of its pods now; nothing where nobody governs, and where KServe's webhook has yet to say what the pods
+    /// will be.
     pub fn judge(
         &self,
         namespace: &str,
@@ -143,6 +144,10 @@ impl Template {
             return None;
         }
         let governing = recorded.model.filter(|model| governs(model, &self.owners));
+        let waits = |spec| awaits_kserve(&self.pod, spec);
+        if governing.is_some() && self.pod.spec.as_ref().is_some_and(waits) {
+            return None;
+        }
         let mended = governing.and_then(|model| self.mended(model, recorded, world, plans, now));
         // What cannot be mended is judged as it is, and the answer says why.
         let Self { pod, spec, .. } = mended.as_ref().unwrap_or(self);

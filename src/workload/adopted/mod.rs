@@ -3,6 +3,7 @@
 //!
 //! One function, [`fit`], answers both questions: a pod is as planned when fitting it again changes nothing.
 
+mod kserve;
 mod mounts;
 mod patch;
 mod sound;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use super::{MODEL_VOLUME, PodSettings, RunningModel, shape};
 
+pub use kserve::{KSERVE_SOURCE, awaits_kserve, kserve_would_repeat};
 pub use patch::additions;
 pub use verifier::{SOURCE_VOLUME, Terms, VERIFY_CONTAINER, terms};
 

@@ -58,6 +58,11 @@ fn place(mount: &VolumeMount) -> Option<String> {
     (!climbs).then(|| normal(&mount.mount_path))
 }
 
+/// Whether the container has something mounted at this path.
+pub(super) fn is_mounted_at(container: &Container, path: &str) -> bool {
+    mounts(container).any(|mount| place(mount).as_deref() == Some(path))
+}
+
 /// What the verifier of this pod reads.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 
-use super::mounts::all;
+use super::{kserve, mounts::all};
 
 /// All of them in this pod.
 pub(super) fn problems(pod: &PodSpec) -> Vec<String> {
@@ -27,7 +27,14 @@ pub(super) fn problems(pod: &PodSpec) -> Vec<String> {
     let windows = windows.then(|| "spec.securityContext.windowsOptions.hostProcess: leave it out".to_owned());
     let volumes = pod.volumes.iter().flatten().filter_map(volume);
     let containers = all(pod).flat_map(|(list, container)| of_container(list, container));
-    shared.chain(windows).chain(volumes).chain(containers).collect()
+    let modelcars = pod.containers.iter().filter_map(kserve::modelcar);
+    // What tells the remedy best comes first, for not all is told.
+    modelcars
+        .chain(shared)
+        .chain(windows)
+        .chain(volumes)
+        .chain(containers)
+        .collect()
 }
 
 /// A folder of the node, where every pod's volumes lie; and volumes of a kind nobody here has heard of.

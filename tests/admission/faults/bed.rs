@@ -55,6 +55,15 @@ impl Bed {
 
     /// One of the caller's own.
     pub async fn new() -> Self {
+        Self::with(false).await
+    }
+
+    /// One of the caller's own, where the pods of adopted workloads get what they lack.
+    pub async fn mutating() -> Self {
+        Self::with(true).await
+    }
+
+    async fn with(mutate: bool) -> Self {
         let server = Server::start("apiserver", &[], &[]).unwrap();
         let bed = Self {
             server,
@@ -63,11 +72,11 @@ impl Bed {
         };
         let client = bed.client().await;
         testbed::install(&client).await;
-        install(&client, bed.service.address, false).await;
+        install(&client, bed.service.address, mutate).await;
         bed
     }
 
-    fn kubeconfig(&self) -> &Path {
+    pub fn kubeconfig(&self) -> &Path {
         Path::new(&self.server.ready)
     }
 

@@ -1,7 +1,7 @@
 //! Faults and loads, each on a real API server with operators that are processes of their own: what they are asked has the
 //! right answer or none, and they recover by themselves. Nothing here is played but the network between the two.
 
-mod bed;
+pub mod bed;
 mod certificates;
 mod leader;
 mod load;

@@ -74,6 +74,16 @@ recipe_kyverno() { # DIRECTORY
 }
 recipe_vegeta() { CGO_ENABLED=0 go_build "$1" vegeta '' '' github.com/tsenart/vegeta/v12; }
 
+# No program: the definition of an InferenceService as a release of KServe's has it. Nothing of theirs is built, so that only
+# their module is fetched, and its content is compared with go.sum.
+recipe_kserve() { # DIRECTORY
+  local module=github.com/kserve/kserve version source
+  version=$(awk '$1 == "require" {print $3}' "$modules/kserve/go.mod")
+  say "  kserve: $version"
+  source=$(GOWORK=off go mod -C "$modules/kserve" download -json "$module@$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  install -m 644 "$source/config/crd/full/serving.kserve.io_inferenceservices.yaml" "$1/inferenceservices.yaml"
+}
+
 # A virtual environment writes its own path into its scripts, and ours is renamed when it is whole.
 venv() { # DIRECTORY FINAL REQUIREMENTS
   python3 -m venv "$1"

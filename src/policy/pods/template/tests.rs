@@ -126,6 +126,28 @@ fn the_pod_is_that_of_its_controller(version: &str, kind: &str, maker: &str, own
     assert!(said(&workload, None, &exempting).unwrap().admits());
 }
 
+/// As KServe's controller writes it: its webhook brings the model to each pod, and nobody knows before how.
+#[test]
+fn what_kserve_will_bring_is_not_judged_before() {
+    let mut workload = owned(deployment(), "serving.kserve.io/v1beta1", "InferenceService");
+    workload["spec"]["template"] = json!({
+        "metadata": {
+            "labels": {"serving.kserve.io/inferenceservice": "above"},
+            "annotations": {"internal.serving.kserve.io/storage-initializer-sourceuri": "s3://models/digits"}
+        },
+        "spec": {"containers": [{"name": "kserve-container", "image": "registry.example/server:1"}]}
+    });
+    let model = governs_it("serving.kserve.io/v1beta1", "InferenceService", "above");
+    assert_eq!(said(&workload, Some(&model), &world()), None);
+    assert_eq!(reason(&workload, None, &world()), Some(Reason::UnmanagedPod));
+    let metadata = &mut workload["spec"]["template"]["metadata"];
+    metadata["annotations"] = json!({});
+    assert_eq!(
+        reason(&workload, Some(&model), &world()),
+        Some(Reason::PodNotAsPlanned)
+    );
+}
+
 #[test_case(owned(workload("apps/v1", "ReplicaSet"), "apps/v1", "Deployment"); "a replica set of a deployment")]
 #[test_case(owned(workload("batch/v1", "Job"), "batch/v1", "CronJob"); "a job of a cron job")]
 #[test_case(owned(deployment(), "probity.dev/v1alpha1", "ModelDeployment"); "what the operator makes")]
