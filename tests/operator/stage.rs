@@ -96,6 +96,7 @@ impl Operator {
                             previous_images: Vec::new(),
                             hosts,
                             concurrency: 16,
+                            audit_interval: Duration::from_secs(300),
                         },
                         admin_address: admin,
                         namespace: "probity-system".into(),

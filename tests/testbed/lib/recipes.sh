@@ -73,6 +73,8 @@ recipe_kyverno() { # DIRECTORY
   cp "$(GOWORK=off go list -C "$modules/kyverno" -mod=readonly -m -f '{{.Dir}}' $module)/config/install-latest-testing.yaml" "$1/install.yaml"
 }
 recipe_vegeta() { CGO_ENABLED=0 go_build "$1" vegeta '' '' github.com/tsenart/vegeta/v12; }
+# Only the benchmark of the audit asks for it: it plays the nodes of ten thousand pods.
+recipe_kwok() { CGO_ENABLED=0 go_build "$1" kwok '' '' sigs.k8s.io/kwok/cmd/kwok; }
 
 # A virtual environment writes its own path into its scripts, and ours is renamed when it is whole.
 venv() { # DIRECTORY FINAL REQUIREMENTS
