@@ -74,7 +74,13 @@ recipe_kyverno() { # DIRECTORY
 }
 recipe_vegeta() { CGO_ENABLED=0 go_build "$1" vegeta '' '' github.com/tsenart/vegeta/v12; }
 # Only the benchmark of the audit asks for it: it plays the nodes of ten thousand pods.
-recipe_kwok() { CGO_ENABLED=0 go_build "$1" kwok '' '' sigs.k8s.io/kwok/cmd/kwok; }
+recipe_kwok() { # DIRECTORY
+  local module=sigs.k8s.io/kwok stages
+  CGO_ENABLED=0 go_build "$1" kwok '' '' $module/cmd/kwok
+  # How its nodes and pods come up, of the very same version.
+  stages=$(GOWORK=off go list -C "$modules/kwok" -mod=readonly -m -f '{{.Dir}}' $module)/kustomize/stage
+  cat "$stages"/node/fast/node-initialize.yaml <(echo ---) "$stages"/pod/fast/pod-ready.yaml >"$1/stages.yaml"
+}
 
 # A virtual environment writes its own path into its scripts, and ours is renamed when it is whole.
 venv() { # DIRECTORY FINAL REQUIREMENTS
