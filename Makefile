@@ -99,6 +99,11 @@ bench-admission: ## Speed and memory of admission beside a bare server's and Kyv
 	@build/require linux rust go python cc wrk
 	@benches/admission
 
+.PHONY: bench-audit
+bench-audit: ## Time, memory and writes of the audit of 10,000 pods
+	@build/require linux rust go python cc
+	@benches/audit
+
 ## Make
 
 .PHONY: image

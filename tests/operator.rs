@@ -13,6 +13,8 @@
 mod fault_proxy;
 mod testbed;
 
+#[path = "operator/audit.rs"]
+mod audit;
 #[path = "operator/content.rs"]
 mod content;
 #[path = "operator/following.rs"]

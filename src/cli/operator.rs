@@ -6,7 +6,7 @@
     reason = "the edge: here the client is made, gathered with, and handed to cluster"
 )]
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::ValueEnum;
 use kube::Client;
@@ -44,6 +44,9 @@ pub struct Args {
     /// How many objects of a kind are looked at at once.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
+    /// How long after one audit of all pods in governed namespaces began the next does; at least 30s.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = audit_interval)]
+    audit_interval: Duration,
     /// How log lines are written.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -123,12 +126,34 @@ fn allow_files() {
     }
 }
 
+/// Each audit reads every pod of every governed namespace.
+const LEAST_BETWEEN_AUDITS: Duration = Duration::from_secs(30);
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
     /// For people.
     Text,
     /// One object a line, for collectors.
     Json,
+}
+
+/// A number of seconds, minutes or hours.
+fn audit_interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.char_indices().last().and_then(|(at, unit)| {
+        let number: u32 = text[..at].parse().ok()?;
+        let unit = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            _ => return None,
+        };
+        Some(u64::from(number) * unit)
+    });
+    let interval = seconds.map(Duration::from_secs);
+    match interval.filter(|interval| *interval >= LEAST_BETWEEN_AUDITS) {
+        Some(interval) => Ok(interval),
+        None => Err("must be a number of seconds, minutes or hours and at least 30s, as in 5m".into()),
+    }
 }
 
 fn pinned(text: &str) -> Result<Reference, String> {
@@ -182,6 +207,7 @@ impl Args {
                 previous_images: self.previous_images.iter().map(ToString::to_string).collect(),
                 hosts: self.hosts.policy(),
                 concurrency: self.concurrency,
+                audit_interval: self.audit_interval,
             },
             admin_address: self.admin_address,
             identity: self.replica.identity(),
@@ -193,5 +219,25 @@ impl Args {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => super::fail(&error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use test_case::test_case;
+
+    use super::*;
+
+    #[test_case("30s" => Some(30); "the least")]
+    #[test_case("5m" => Some(300); "minutes")]
+    #[test_case("2h" => Some(7200); "hours")]
+    #[test_case("29s" => None; "too often")]
+    #[test_case("300" => None; "without a unit")]
+    #[test_case("m" => None; "without a number")]
+    #[test_case("-5m" => None; "less than nothing")]
+    #[test_case("5µ" => None; "another unit")]
+    #[test_case("" => None; "nothing")]
+    fn the_interval_of_audits(text: &str) -> Option<u64> {
+        audit_interval(text).ok().map(|interval| interval.as_secs())
     }
 }

@@ -3,11 +3,14 @@
 
 use std::{fmt, time::Duration};
 
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram, info::Info},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
+
+use crate::evidence::Verdict;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reconciled {
@@ -21,11 +24,28 @@ struct Verified {
     reason: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Audited {
+    verdict: &'static str,
+}
+
+/// Every verdict on a pod, and its label: people ask how many would be admitted.
+const AUDITED: [(Verdict, &str); 4] = [
+    (Verdict::Pass, "admitted"),
+    (Verdict::Wait, "waiting"),
+    (Verdict::Unknown, "unknown"),
+    (Verdict::Fail, "refused"),
+];
+
 /// The metric families.
 pub struct Metrics {
     reconciled: Family<Reconciled, Counter>,
     verified: Family<Verified, Counter>,
     verification_seconds: Histogram,
+    audited: Family<Audited, Gauge>,
+    audit_seconds: Histogram,
+    audit_success: Gauge,
+    audit_failures: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -56,6 +76,30 @@ impl Metrics {
             "Time a look at an artifact took",
             verification_seconds.clone(),
         );
+        let audited = Family::default();
+        let audit_seconds = Histogram::new([0.01, 0.1, 0.5, 2.0, 10.0, 30.0, 120.0]);
+        let audit_success = Gauge::default();
+        let audit_failures = Counter::default();
+        registry.register(
+            "audit_pods",
+            "Pods of governed namespaces at the last audit, by what would be said of each now",
+            audited.clone(),
+        );
+        registry.register(
+            "audit_duration_seconds",
+            "Time a round of the audit took, through all namespaces or those that changed",
+            audit_seconds.clone(),
+        );
+        registry.register(
+            "audit_last_success_timestamp_seconds",
+            "When every governed namespace had been audited without failure, in seconds since 1970; 0 before",
+            audit_success.clone(),
+        );
+        registry.register(
+            "audit_failures",
+            "Namespaces that could not be audited, each time",
+            audit_failures.clone(),
+        );
         registry.register(
             "build",
             "The operator's version",
@@ -65,6 +109,10 @@ impl Metrics {
             reconciled,
             verified,
             verification_seconds,
+            audited,
+            audit_seconds,
+            audit_success,
+            audit_failures,
         }
     }
 
@@ -87,6 +135,23 @@ impl Metrics {
             })
             .inc();
         self.verification_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A round of the audit ended: so many pods there are of each verdict. `whole` is when, if nothing is missing.
+    pub fn audited(&self, count: impl Fn(Verdict) -> i64, took: Duration, whole: Option<Timestamp>) {
+        for (verdict, label) in AUDITED {
+            let gauge = self.audited.get_or_create(&Audited { verdict: label });
+            gauge.set(count(verdict));
+        }
+        self.audit_seconds.observe(took.as_secs_f64());
+        if let Some(now) = whole {
+            self.audit_success.set(now.as_second());
+        }
+    }
+
+    /// A namespace could not be audited.
+    pub fn audit_failed(&self) {
+        self.audit_failures.inc();
     }
 
     fn count(&self, kind: &str, result: &str) {

@@ -8,6 +8,7 @@
 
 mod adoption;
 pub mod artifact_verification;
+mod audit;
 pub mod condition;
 pub mod metrics;
 pub mod model_deployment;
@@ -51,6 +52,7 @@ use crate::{
 };
 
 use self::{
+    audit::Audits,
     metrics::Metrics,
     model_deployment::Looks,
     owners::Owners,
@@ -72,6 +74,7 @@ pub struct Context {
     looks: Arc<Looks>,
     owners: Owners,
     tally: TallyView,
+    audits: Audits,
 }
 
 /// What the operator was told when it started.
@@ -85,6 +88,8 @@ pub struct Settings {
     pub hosts: oci::HostPolicy,
     /// How many objects of a kind are reconciled at once.
     pub concurrency: u16,
+    /// How long after one audit of all pods began the next does.
+    pub audit_interval: Duration,
 }
 
 impl Settings {
@@ -118,6 +123,7 @@ impl Context {
             retry: Retry::default(),
             looks: Arc::default(),
             owners: Owners::default(),
+            audits: Audits::default(),
             client,
             settings,
             registry,
@@ -295,6 +301,7 @@ where
         policy::run(client.clone(), context.clone(), stop().shared()),
         source::run(client.clone(), context.clone(), stop()),
         artifact_verification::run(client.clone(), context.clone(), stop()),
+        audit::run(context.clone(), stop()),
         model_deployment::run(client, context, stop()),
     );
 }

@@ -2,9 +2,13 @@
 //! exemption. Pure: the pod, its model and the recorded verdicts come in as values, so that every door answers the same.
 
 mod adopted;
+mod audit;
 mod change;
 mod grace;
 mod managed;
+#[cfg(test)]
+pub(crate) mod samples;
+mod standing;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -16,6 +20,8 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 pub use adopted::{Way, additions, governing, governs, ways};
+pub use audit::{Audited, PodThere, Said, audit};
+pub use standing::{PodStanding, Stand, next_to_evict, pin, standing};
 pub use template::Template;
 
 use super::{Decision, Rules, Verifications, World, decision::no_policy, selecting};
@@ -81,27 +87,31 @@ pub fn judge(
     if let Some(old) = request.old {
         return Decision::of(change::judge(old, request.pod));
     }
-    let Some(labels) = world
-        .namespaces
-        .get(request.namespace)
-        .filter(|_| world.governs(request.namespace))
-    else {
-        let message = format!(
-            "this operator has not read yet that the namespace {} is governed: try again",
-            request.namespace
-        );
-        return refused(RuleId::Policy, Reason::NotReadYet, message);
+    let rules = match applying(request.namespace, world) {
+        Ok(rules) => rules,
+        Err(finding) => return Decision::of(vec![finding]),
     };
-    let rules: Vec<&Rules> = selecting(&world.rules, request.namespace, labels).collect();
-    if let Some(finding) = no_policy(request.namespace, true, &rules) {
-        return Decision::of(vec![finding]);
-    }
     match (request.model(), recorded.model) {
         (_, Some(model)) if model.spec.workload_ref.is_some() => {
             adopted::judge(model, request, recorded, world, plans.settings(), now)
         }
         (Some(name), _) => managed::judge(name, request, recorded, world, plans, now),
         (None, _) => unmanaged::judge(request, &rules),
+    }
+}
+
+/// The policies that have a say in this governed namespace, or why nothing runs there.
+fn applying<'a>(namespace: &'a str, world: &'a World) -> Result<Vec<&'a Rules>, Finding> {
+    let labels = world.namespaces.get(namespace);
+    let Some(labels) = labels.filter(|_| world.governs(namespace)) else {
+        let message =
+            format!("this operator has not read yet that the namespace {namespace} is governed: try again");
+        return Err(fail(RuleId::Policy, Reason::NotReadYet, message));
+    };
+    let rules: Vec<&Rules> = selecting(&world.rules, namespace, labels).collect();
+    match no_policy(namespace, true, &rules) {
+        Some(finding) => Err(finding),
+        None => Ok(rules),
     }
 }
 

@@ -108,6 +108,8 @@ fn by_default_no_registry_gets_special_treatment() {
         "0.0.0.0:8080",
         "--concurrency",
         "32",
+        "--audit-interval",
+        "5m",
         "--log-format",
         "json",
     ];
@@ -140,6 +142,7 @@ fn every_value_about_registries_becomes_an_argument() {
         ("--allow-registry", "registry.example"),
         ("--allow-registry", "registry.corp.example:5000"),
         ("--concurrency", "16"),
+        ("--audit-interval", "90s"),
         ("--log-format", "text"),
     ];
     assert_eq!(args[0], "operator");

@@ -75,6 +75,11 @@ enum End {
 impl Operator {
     /// Starts one that speaks to this API server as the chart's account.
     pub fn start(kubeconfig: &Path, hosts: HostPolicy) -> Self {
+        Self::start_auditing(kubeconfig, hosts, Duration::from_secs(300))
+    }
+
+    /// The same, that looks at all pods so often.
+    pub fn start_auditing(kubeconfig: &Path, hosts: HostPolicy, audit_interval: Duration) -> Self {
         let kubeconfig = kubeconfig.to_owned();
         let admin = free_address();
         let identity = format!("operator-{}", admin.port());
@@ -96,6 +101,7 @@ impl Operator {
                             previous_images: Vec::new(),
                             hosts,
                             concurrency: 16,
+                            audit_interval,
                         },
                         admin_address: admin,
                         namespace: "probity-system".into(),

@@ -277,9 +277,43 @@ pub struct PolicyStatus {
     /// How many models it would deny if everything in it were enforced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_deny: Option<i32>,
+    /// What the last audit says of the pods in the governed namespaces that it selects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<AuditedPods>,
     /// `Ready`: True `Applied`; False `TrustRootMissing`, `TrustRootInvalid` or `PolicyInvalid`, the message names the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Option<Vec<Condition>>,
+}
+
+/// What a policy says of the pods that are there, as if each were made now by the controller that it names.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditedPods {
+    /// How many pods were looked at; those that have ended are not.
+    pub judged: i32,
+    /// How many of them would be refused.
+    pub refused: i32,
+    /// How many more would be if everything in it were enforced.
+    pub would_refuse: i32,
+    /// Some of both: those that would be refused first, then by namespace and name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10))]
+    pub examples: Option<Vec<AuditedPod>>,
+}
+
+/// A pod that a policy says no to.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditedPod {
+    /// Its namespace.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The stable code: as at admission; `StaticPod` where a node runs it without having asked, whatever else is wrong.
+    #[schemars(length(max = 63))]
+    pub reason: String,
 }

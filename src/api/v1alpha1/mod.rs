@@ -11,9 +11,10 @@ pub use artifact_verification::{
     PinnedOciSource, TrustedKey, VerificationVerdict,
 };
 pub use deployment_policy::{
-    Approval, ClusterDeploymentPolicy, ClusterDeploymentPolicySpec, DeploymentPolicy, DeploymentPolicySpec,
-    KeySigner, MAX_GRACE_PERIOD_SECONDS, ModelRequirements, OnViolation, PodExemption, PolicyBody,
-    PolicyStatus, Revocation, SignerDefinition, UnmanagedPods, UnprovenPods, ViolationAction,
+    Approval, AuditedPod, AuditedPods, ClusterDeploymentPolicy, ClusterDeploymentPolicySpec,
+    DeploymentPolicy, DeploymentPolicySpec, KeySigner, MAX_GRACE_PERIOD_SECONDS, ModelRequirements,
+    OnViolation, PodExemption, PolicyBody, PolicyStatus, Revocation, SignerDefinition, UnmanagedPods,
+    UnprovenPods, ViolationAction,
 };
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,

@@ -2,9 +2,6 @@
 //! replace what is not proven where policy wants it. Nothing of the workload itself is ever written.
 
 mod gather;
-#[cfg(test)]
-mod samples;
-mod standing;
 mod status;
 
 use std::time::Duration;
@@ -28,12 +25,11 @@ use crate::{
         World, accept,
         accept::accept_name,
         folder_hash, is_enforced, pinned,
-        pods::{Recorded, ways},
+        pods::{PodStanding, Recorded, next_to_evict, pin, standing, ways},
         selecting,
     },
 };
 use gather::gather;
-use standing::{PodStanding, next_to_evict, pin, standing};
 use status::{Seen, status};
 
 /// How soon a workload is looked at again while not all of it is proven: pods that were never fitted have no label by which

@@ -7,7 +7,6 @@ use kube::ResourceExt as _;
 use super::{
     super::condition::{State, Wanted, conditions},
     gather::Found,
-    standing::{PodStanding, Stand},
 };
 use crate::{
     api::{
@@ -18,7 +17,10 @@ use crate::{
         },
     },
     evidence::{Digest, Origin, Reason},
-    policy::{Decision, Problem, Verification, pinned, pods::Way},
+    policy::{
+        Decision, Problem, Verification, pinned,
+        pods::{PodStanding, Stand, Way},
+    },
 };
 
 /// At most this many pods are listed.

@@ -76,6 +76,7 @@ impl Scene {
                 fetch_image: format!("registry.example/probity@{}", Digest::from_bytes([0xfe; 32])),
                 hosts: HostPolicy::default(),
                 concurrency: 1,
+                audit_interval: std::time::Duration::from_secs(300),
             },
             clock: 1_700_000_000,
             notes: Vec::new(),

@@ -18,20 +18,23 @@ use serde::de::DeserializeOwned;
 use crate::{
     api::{
         FIELD_MANAGER,
-        v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy, PolicyStatus},
+        v1alpha1::{AuditedPods, ClusterDeploymentPolicy, DeploymentPolicy, PolicyStatus},
     },
     cluster::patch_status,
     policy::{Policy, Rules},
 };
 
 use super::{
-    Context, Error,
+    Context, Error, Note,
     condition::{State, Wanted, conditions},
     controller, error_policy, readable,
     world::Guarded,
 };
 use tally::Denials;
 pub use tally::{TallyView, count};
+
+/// At most this many pods are named in an Event.
+const NAMED: usize = 3;
 
 /// Runs until `stop` resolves.
 pub async fn run(
@@ -72,10 +75,11 @@ async fn run_kind<P: Kind>(
 ) {
     let (controller, observer) = controller::<P>(client, &context);
     controller
-        .reconcile_all_on(stream::select(
+        .reconcile_all_on(stream::select_all([
             context.world.changes().boxed(),
             context.tally.changes().boxed(),
-        ))
+            context.audits.changes().boxed(),
+        ]))
         .graceful_shutdown_on(stop)
         .run(reconcile, error_policy, context)
         .for_each(|result| observer.observe(result))
@@ -94,24 +98,66 @@ async fn reconcile<P: Kind>(policy: Arc<Guarded<P>>, context: Arc<Context>) -> R
     let Some(rules) = compiled else {
         return Ok(Action::await_change());
     };
-    let denials = context.tally.of(&rules.policy);
-    let new = status(policy.status(), rules, denials, context.now());
+    let counts = Counts {
+        denials: context.tally.of(&rules.policy),
+        pods: context.audits.of(&rules.policy),
+    };
+    let new = status(policy.status(), rules, counts, context.now());
     let api = policy.place(&context.client);
-    patch_status(&api, policy, FIELD_MANAGER, policy.status(), &new).await?;
+    if patch_status(&api, policy, FIELD_MANAGER, policy.status(), &new).await?
+        && let Some(note) = refuses_more(policy.status(), &new)
+    {
+        context.publish(policy, note).await;
+    }
     context.succeeded(policy);
     tracing::debug!(policy = rules.policy, "looked at");
     Ok(Action::await_change())
 }
 
+/// What is counted for a policy, as far as it is.
+#[derive(Debug, Default)]
+struct Counts {
+    /// The models it says no to.
+    denials: Option<Denials>,
+    /// The pods it says no to.
+    pods: Option<AuditedPods>,
+}
+
+/// Says that more pods are refused than when it was said last, and names some.
+fn refuses_more(old: Option<&PolicyStatus>, new: &PolicyStatus) -> Option<Note> {
+    let before = old
+        .and_then(|old| old.pods.as_ref())
+        .map_or(0, |pods| pods.refused);
+    let pods = new.pods.as_ref().filter(|pods| pods.refused > before)?;
+    let named: Vec<String> = pods
+        .examples
+        .iter()
+        .flatten()
+        .take(NAMED.min(usize::try_from(pods.refused).unwrap_or(NAMED)))
+        .map(|pod| format!("{}/{} ({})", pod.namespace, pod.name, pod.reason))
+        .collect();
+    let and = if named.len() < usize::try_from(pods.refused).unwrap_or_default() {
+        " and others"
+    } else {
+        ""
+    };
+    Some(Note {
+        warning: true,
+        reason: "PodsRefused".into(),
+        action: "Audit",
+        message: format!(
+            "{} of {} pods that are there would be refused now: {}{and}; have them made anew, or taken away (status.pods)",
+            pods.refused,
+            pods.judged,
+            named.join(", ")
+        ),
+    })
+}
+
 /// The status of a policy with these rules.
 ///
 /// What is not counted yet stays as it was told last.
-fn status(
-    old: Option<&PolicyStatus>,
-    rules: &Rules,
-    denials: Option<Denials>,
-    now: Timestamp,
-) -> PolicyStatus {
+fn status(old: Option<&PolicyStatus>, rules: &Rules, counts: Counts, now: Timestamp) -> PolicyStatus {
     let problems: Vec<_> = rules.all_problems().collect();
     let ready = match (problems.first(), rules.blocking().first()) {
         (None, _) => Wanted::new(
@@ -142,12 +188,13 @@ fn status(
     let wanted = [Some(ready), stalled].into_iter().flatten().collect();
     let conditions_before = old.and_then(|old| old.conditions.as_deref());
     let counted = |new: fn(Denials) -> i32, last: fn(&PolicyStatus) -> Option<i32>| {
-        denials.map(new).or_else(|| old.and_then(last))
+        counts.denials.map(new).or_else(|| old.and_then(last))
     };
     PolicyStatus {
         observed_generation: rules.generation,
         denies: counted(|denials| denials.denies, |old| old.denies),
         would_deny: counted(|denials| denials.would_deny, |old| old.would_deny),
+        pods: counts.pods.or_else(|| old.and_then(|old| old.pods.clone())),
         conditions: Some(conditions(conditions_before, wanted, rules.generation, now)),
     }
 }
@@ -155,9 +202,13 @@ fn status(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use test_case::test_case;
 
     use super::*;
-    use crate::policy::{compile, trust::TrustRoots};
+    use crate::{
+        api::v1alpha1::AuditedPod,
+        policy::{compile, trust::TrustRoots},
+    };
 
     fn rules(effect: &str) -> Rules {
         let policy = json!({
@@ -174,7 +225,11 @@ mod tests {
     }
 
     fn says(old: Option<&PolicyStatus>, effect: &str, denials: Option<Denials>) -> PolicyStatus {
-        status(old, &rules(effect), denials, Timestamp::UNIX_EPOCH)
+        let counts = Counts {
+            denials,
+            ..Counts::default()
+        };
+        status(old, &rules(effect), counts, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
@@ -199,5 +254,44 @@ mod tests {
         let message = |effect| says(None, effect, None).conditions.unwrap()[0].message.clone();
         assert!(message("Enforce").ends_with("until then it denies wherever it selects"));
         assert!(message("Warn").ends_with("if it were enforced, it would deny wherever it selects"));
+    }
+
+    /// A status in which so many pods are refused, all of them by name.
+    fn refuses(refused: usize) -> PolicyStatus {
+        let pod = |n: usize| AuditedPod {
+            namespace: "bank".into(),
+            name: format!("pod-{n}"),
+            reason: "UnmanagedPod".into(),
+        };
+        let pods = AuditedPods {
+            judged: 20,
+            refused: i32::try_from(refused).unwrap(),
+            would_refuse: 1,
+            examples: Some((0..refused + 1).map(pod).take(10).collect()),
+        };
+        PolicyStatus {
+            pods: Some(pods),
+            ..PolicyStatus::default()
+        }
+    }
+
+    #[test_case(None, 0 => None; "nothing is refused")]
+    #[test_case(Some(2), 2 => None; "as many as before")]
+    #[test_case(Some(3), 2 => None; "fewer than before")]
+    #[test_case(None, 1 => Some("1 of 20 pods that are there would be refused now: bank/pod-0 (UnmanagedPod); have".into()); "the first, and not the one that only would")]
+    #[test_case(Some(2), 5 => Some("5 of 20 pods that are there would be refused now: bank/pod-0 (UnmanagedPod), bank/pod-1 (UnmanagedPod), bank/pod-2 (UnmanagedPod) and others; have".into()); "more than are named")]
+    fn an_event_tells_that_more_are_refused(before: Option<usize>, after: usize) -> Option<String> {
+        let note = refuses_more(before.map(refuses).as_ref(), &refuses(after))?;
+        Some(note.message.split(" them").next().unwrap().to_owned())
+    }
+
+    #[test]
+    fn what_is_not_audited_yet_is_as_it_was_told_last() {
+        let told = PolicyStatus {
+            conditions: says(None, "Enforce", None).conditions,
+            observed_generation: Some(3),
+            ..refuses(2)
+        };
+        assert_eq!(says(Some(&told), "Enforce", None), told);
     }
 }

@@ -42,15 +42,15 @@ const MAKERS: [(&str, &str, &str); 4] = [
     ),
 ];
 
+/// The account that makes pods for controllers of this kind; none when Kubernetes knows no such kind.
+pub(super) fn maker(api_version: &str, kind: &str) -> Option<&'static str> {
+    let of = |(version, of, _): &&(&str, &str, &str)| *version == api_version && *of == kind;
+    MAKERS.iter().find(of).map(|(_, _, maker)| *maker)
+}
+
 /// Whether this account makes pods for controllers of Kubernetes.
 pub(super) fn is_maker(account: &str) -> bool {
     MAKERS.iter().any(|(_, _, maker)| *maker == account)
-}
-
-/// Whose account makes the pods of this controller; none when it makes no pods.
-pub(super) fn maker(owner: &WorkloadRef) -> Option<&'static str> {
-    let of = |(version, kind, _): &&(&str, &str, &str)| owner.api_version == *version && owner.kind == *kind;
-    MAKERS.iter().find(of).map(|(_, _, maker)| *maker)
 }
 
 /// One way in which a pod may serve the model of an adopted workload.
@@ -297,7 +297,7 @@ pub(super) fn judge(
 }
 
 /// Why the pod is not one of the model's workload. Labels and owner references are the author's to choose.
-fn forged(model: &ModelDeployment, request: &PodRequest<'_>) -> Option<String> {
+pub(super) fn forged(model: &ModelDeployment, request: &PodRequest<'_>) -> Option<String> {
     let name = model.name_any();
     let workload = model.spec.workload_ref.as_ref()?;
     if let Some(other) = request.model().filter(|other| *other != name) {
@@ -306,7 +306,7 @@ fn forged(model: &ModelDeployment, request: &PodRequest<'_>) -> Option<String> {
         ));
     }
     let owner = request.owners.first();
-    let made = owner.is_some_and(|owner| maker(owner) == Some(request.requester));
+    let made = owner.is_some_and(|owner| maker(&owner.api_version, &owner.kind) == Some(request.requester));
     if !made {
         return Some(format!(
             "metadata.ownerReferences: {} made this pod, and pods of {} {} are made by its own controller",

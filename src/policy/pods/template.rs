@@ -104,7 +104,7 @@ impl Template {
         let Written { metadata, spec: pod } = Written::deserialize(spec.pointer(at)?).ok()?;
         let pod = with_claims(pod, &spec, &owners[0].name);
         Some(Self {
-            requester: adopted::maker(&owners[0])?,
+            requester: adopted::maker(&owners[0].api_version, &owners[0].kind)?,
             pod: Pod {
                 metadata: ObjectMeta {
                     labels: metadata.labels,

@@ -1,6 +1,8 @@
 //! Stories of pods at the door, each a row: what somebody tries, and what the answer is.
 #![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
+mod audit;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt as _;

@@ -73,6 +73,14 @@ recipe_kyverno() { # DIRECTORY
   cp "$(GOWORK=off go list -C "$modules/kyverno" -mod=readonly -m -f '{{.Dir}}' $module)/config/install-latest-testing.yaml" "$1/install.yaml"
 }
 recipe_vegeta() { CGO_ENABLED=0 go_build "$1" vegeta '' '' github.com/tsenart/vegeta/v12; }
+# Only the benchmark of the audit asks for it: it plays the nodes of ten thousand pods.
+recipe_kwok() { # DIRECTORY
+  local module=sigs.k8s.io/kwok stages
+  CGO_ENABLED=0 go_build "$1" kwok '' '' $module/cmd/kwok
+  # How its nodes and pods come up, of the very same version.
+  stages=$(GOWORK=off go list -C "$modules/kwok" -mod=readonly -m -f '{{.Dir}}' $module)/kustomize/stage
+  cat "$stages"/node/fast/node-initialize.yaml <(echo ---) "$stages"/pod/fast/pod-ready.yaml >"$1/stages.yaml"
+}
 
 # No program: the definition of an InferenceService as a release of KServe's has it. Nothing of theirs is built, so that only
 # their module is fetched, and its content is compared with go.sum.

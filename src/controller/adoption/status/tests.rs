@@ -1,14 +1,14 @@
 use serde_json::{Value, json};
 use test_case::test_case;
 
-use super::{
-    super::{
-        super::condition::find,
+use super::{super::super::condition::find, *};
+use crate::policy::{
+    Problem,
+    pods::{
         samples::{CONTENT, Scene, pod},
+        ways,
     },
-    *,
 };
-use crate::policy::{Problem, pods::ways};
 
 /// The status of a model whose workload has these pods.
 fn told(scene: &Scene, pods: &[Value], found: &Found) -> ModelDeploymentStatus {

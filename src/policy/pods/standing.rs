@@ -6,15 +6,16 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::ResourceExt as _;
 
+use super::{Recorded, Way, ways};
 use crate::{
     api::{MODEL_LABEL, v1alpha1::ModelDeployment},
     evidence::{CopyReport, Digest, Failure, Origin, Reason},
-    policy::{
-        Decision, Evidence, Facts, Verification, World, evaluate, pinned,
-        pods::{Recorded, Way, ways},
-    },
+    policy::{Decision, Evidence, Facts, Verification, World, evaluate, pinned},
     workload::{AdoptedSource, Adoption, PodSettings, Terms, VERIFY_CONTAINER, fit, terms, unfit},
 };
+
+/// The stable code where a policy does not say which of its own.
+pub(super) const NOT_SATISFIED: &str = "PolicyNotSatisfied";
 
 /// What is known of one pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,8 @@ pub enum Stand {
         message: String,
         /// Whether a pod that its controller made in its place would be let in and verify the model.
         replaceable: bool,
+        /// What today's policies say of it, when it is they who refuse it.
+        refused: Option<Decision>,
     },
 }
 
@@ -64,13 +67,14 @@ pub fn standing(
     settings: &PodSettings,
     now: Timestamp,
 ) -> Vec<PodStanding> {
+    let ways = ways(model, recorded, world, settings, now);
     let judge = Judge {
         model,
         origin,
         world,
         settings,
         now,
-        ways: ways(model, recorded, world, settings, now),
+        ways: &ways,
         recorded,
     };
     let there = pods
@@ -116,18 +120,19 @@ pub fn next_to_evict(standing: &[PodStanding]) -> Option<&PodStanding> {
         .then_some(next)
 }
 
-struct Judge<'a> {
-    model: &'a ModelDeployment,
-    origin: &'a Origin,
-    world: &'a World,
-    settings: &'a PodSettings,
-    now: Timestamp,
-    ways: Vec<Way>,
-    recorded: Recorded<'a>,
+/// How pods of one model stand, one after the other.
+pub(super) struct Judge<'a> {
+    pub model: &'a ModelDeployment,
+    pub origin: &'a Origin,
+    pub world: &'a World,
+    pub settings: &'a PodSettings,
+    pub now: Timestamp,
+    pub ways: &'a [Way],
+    pub recorded: Recorded<'a>,
 }
 
 impl Judge<'_> {
-    fn stand(&self, pod: &Pod) -> Stand {
+    pub(super) fn stand(&self, pod: &Pod) -> Stand {
         let Some(spec) = &pod.spec else {
             return self.unproven(pod, Reason::PodNotAsPlanned.as_str(), "spec: is missing".into());
         };
@@ -154,7 +159,7 @@ impl Judge<'_> {
         }
         let raw = serde_json::to_value(spec).unwrap_or_default();
         let mut closest: Option<Vec<String>> = None;
-        for way in &self.ways {
+        for way in self.ways {
             let Some(adoption) = &way.adoption else { continue };
             let settings = PodSettings {
                 fetch_image: image.to_owned(),
@@ -169,12 +174,8 @@ impl Judge<'_> {
         match closest {
             Some(differences) => self.unproven(pod, Reason::PodNotAsPlanned.as_str(), differences.join("; ")),
             None => {
-                let decision = self.ways.first().map(|way| &way.decision);
-                let reason = decision
-                    .and_then(Decision::reason)
-                    .map_or("PolicyNotSatisfied", Reason::as_str);
-                let message = decision.map(Decision::sentence).unwrap_or_default();
-                self.unproven(pod, reason, message)
+                let decision = self.ways.first().map(|way| way.decision.clone());
+                self.refused(pod, decision.unwrap_or_else(|| Decision::of(Vec::new())))
             }
         }
     }
@@ -200,8 +201,7 @@ impl Judge<'_> {
         if let AdoptedSource::Registry(runs) = &adoption.source {
             let decision = way.decision.clone();
             if !decision.admits() {
-                let reason = decision.reason().map_or("PolicyNotSatisfied", Reason::as_str);
-                return self.unproven(pod, reason, decision.sentence());
+                return self.refused(pod, decision);
             }
             return Stand::Proven {
                 found: self.recorded_of(runs.digest, runs.size),
@@ -244,8 +244,7 @@ impl Judge<'_> {
         if decision.admits() {
             return Stand::Proven { found, decision };
         }
-        let reason = decision.reason().map_or("PolicyNotSatisfied", Reason::as_str);
-        self.unproven(pod, reason, decision.sentence())
+        self.refused(pod, decision)
     }
 
     /// What the operator's own verification found of content from a registry.
@@ -272,6 +271,16 @@ impl Judge<'_> {
             reason: reason.to_owned(),
             message: Failure::new(Reason::Internal, message).message,
             replaceable: self.is_replaceable(pod),
+            refused: None,
+        }
+    }
+
+    fn refused(&self, pod: &Pod, decision: Decision) -> Stand {
+        Stand::Unproven {
+            reason: reason_of(&decision).to_owned(),
+            message: Failure::new(Reason::Internal, decision.sentence()).message,
+            replaceable: self.is_replaceable(pod),
+            refused: Some(decision),
         }
     }
 
@@ -293,6 +302,11 @@ impl Judge<'_> {
         };
         self.ways.iter().any(lets) && !verifier_failed(pod)
     }
+}
+
+/// The stable code of what refuses it.
+fn reason_of(decision: &Decision) -> &'static str {
+    decision.reason().map_or(NOT_SATISFIED, Reason::as_str)
 }
 
 /// The adoption with what the pod's own verifier was told: it may have been made under other policies.

@@ -10,18 +10,14 @@ use crate::{
         v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, TrustedKey},
     },
     evidence::{Digest, Origin, SignerIdentity},
-    policy::{
-        World, accept, compile,
-        pods::{Recorded, additions},
-        trust::TrustRoots,
-    },
+    policy::{World, accept, compile, trust::TrustRoots},
     workload::{PodSettings, samples},
 };
 
-use super::standing::{PodStanding, standing};
+use super::{PodStanding, Recorded, additions, standing};
 
 /// What the folder holds.
-pub(super) const CONTENT: Digest = Digest::from_bytes([0xaa; 32]);
+pub(crate) const CONTENT: Digest = Digest::from_bytes([0xaa; 32]);
 
 /// Key number `n` of the trust root.
 fn key(n: u8) -> TrustedKey {
@@ -32,7 +28,7 @@ fn key(n: u8) -> TrustedKey {
     }
 }
 
-pub(super) struct Scene {
+pub(crate) struct Scene {
     pub model: ModelDeployment,
     pub world: World,
     pub settings: PodSettings,
@@ -170,6 +166,6 @@ impl Scene {
     }
 }
 
-pub(super) fn pod(value: Value) -> Pod {
+pub(crate) fn pod(value: Value) -> Pod {
     serde_json::from_value(value).unwrap()
 }

@@ -128,7 +128,8 @@ fn a_verifier_that_refused_says_why_and_nothing_is_gained_by_another_pod() {
         Stand::Unproven {
             reason: "DigestMismatch".into(),
             message: "`model.onnx`: is not what was signed".into(),
-            replaceable: false
+            replaceable: false,
+            refused: None,
         }
     );
     assert_eq!(word(&scene, scene.ended("a", 137, "")), "Internal");
