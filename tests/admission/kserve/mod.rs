@@ -22,7 +22,7 @@ use crate::{
     testbed,
 };
 
-/// Who makes the pods of ReplicaSets, and its groups.
+/// Who makes the pods of `ReplicaSet`s, and its groups.
 const MAKER: &str = "system:serviceaccount:kube-system:replicaset-controller";
 const GROUPS: [&str; 3] = [
     "system:serviceaccounts",
