@@ -16,3 +16,5 @@ pub const MODEL_LABEL: &str = "probity.dev/model";
 pub const FIELD_MANAGER: &str = "probity";
 /// The operator's field manager for what a tag was resolved to.
 pub const RESOLVER_FIELD_MANAGER: &str = "probity-resolver";
+/// The operator's field manager for what the images of a workload were resolved to.
+pub const IMAGES_FIELD_MANAGER: &str = "probity-images";

@@ -300,6 +300,7 @@ where
         trust_root::run(client.clone(), context.clone(), stop()),
         policy::run(client.clone(), context.clone(), stop().shared()),
         source::run(client.clone(), context.clone(), stop()),
+        adoption::images::run(client.clone(), context.clone(), stop()),
         artifact_verification::run(client.clone(), context.clone(), stop()),
         audit::run(context.clone(), stop()),
         model_deployment::run(client, context, stop()),

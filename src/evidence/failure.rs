@@ -150,6 +150,8 @@ reasons! {
     HostNotAllowed: Policy,
     /// The operator has not read yet what the answer rests on. Whoever asked tries again.
     NotReadYet: Transient,
+    /// An image by tag in the pod of an adopted workload is not resolved to a digest. Whoever asked tries again.
+    NotYetResolved: Transient,
     /// The check needs a registry and `--offline` forbids asking one.
     Offline: Transient,
     /// Reading or writing a file failed.

@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-pub use adopted::{Way, additions, governing, governs, ways};
+pub use adopted::{Way, additions, fits_pods, governing, governs, ways};
 pub use audit::{Audited, PodThere, Said, audit};
 pub use standing::{PodStanding, Stand, next_to_evict, pin, standing};
 pub use template::Template;
@@ -140,6 +140,14 @@ pub fn is_made_by_kubernetes(requester: &str) -> bool {
 
 fn refused(rule: RuleId, reason: Reason, message: impl Into<String>) -> Decision {
     Decision::of(vec![fail(rule, reason, message)])
+}
+
+/// A refusal for now: what is missing comes without anybody changing the pod, so whoever makes it tries again.
+fn not_yet(rule: RuleId, reason: Reason, missing: &[String]) -> Decision {
+    Decision::of(vec![Finding {
+        verdict: Verdict::Unknown,
+        ..fail(rule, reason, missing.join("; "))
+    }])
 }
 
 /// A refusal that no policy can soften: without it, nothing that policies say of pods would hold.

@@ -2,6 +2,7 @@
 //! Pure: it builds and compares; whether something may run is for [`crate::policy`].
 
 mod adopted;
+mod images;
 mod objects;
 mod plans;
 mod quantity;
@@ -21,6 +22,7 @@ pub use adopted::{
     fit, kserve_would_repeat, terms, unfit,
 };
 
+pub use images::{Image, Pins, odd, tagged, tags};
 pub use objects::{child_meta, pod, workload};
 pub use plans::Plans;
 pub use quantity::billionths;

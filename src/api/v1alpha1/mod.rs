@@ -18,7 +18,7 @@ pub use deployment_policy::{
 };
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,
-    MountedSource, OciSource, Protocol, ResolvedSource, Server, ServingModel, ServingSigner, ServingTemplate,
-    UnprovenPod, UpdateMode, VolumeSource, WorkloadRef, WorkloadStatus,
+    MountedSource, OciSource, Protocol, ResolvedImage, ResolvedSource, Server, ServingModel, ServingSigner,
+    ServingTemplate, UnprovenPod, UpdateMode, VolumeSource, WorkloadRef, WorkloadStatus,
 };
 pub use trust_root::{PublicKey, TrustRoot, TrustRootSpec, TrustRootStatus};

@@ -272,6 +272,35 @@ pub struct WorkloadStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub unproven: Option<Vec<UnprovenPod>>,
+    /// What the images are that the workload's template names by a tag. Pods run what the tag meant when it was first looked
+    /// at; to take up another image, change the template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["image".into()]))]
+    #[schemars(length(max = 64))]
+    pub images: Option<Vec<ResolvedImage>>,
+}
+
+/// What an image of a workload was resolved to. Written by the operator only: it is what pins a tag.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedImage {
+    /// The image with its tag, in full: `nginx` is `docker.io/library/nginx:latest`.
+    #[schemars(length(max = 1024))]
+    pub image: String,
+    /// What it is, once that is known; it is never looked at again then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Why it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<ReasonCode>")]
+    pub reason: Option<ReasonCode>,
+    /// The sentence that goes with the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// The template names it no more, and is kept for pods of the workload that do. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retained: Option<bool>,
 }
 
 /// A pod that is not shown to run the verified model.

@@ -127,6 +127,21 @@ impl Client {
         Ok(verified.digest())
     }
 
+    /// The digest of the container image that a reference stands for now: of one image, or of the index of one for several
+    /// kinds of machines. Read and hashed as in [`Client::resolve`].
+    ///
+    /// # Errors
+    /// [`Reason::UnsupportedMediaType`] when there is something else, and what a registry's answers mean.
+    pub async fn resolve_image(&self, reference: &Reference) -> Result<Digest, RegistryError> {
+        if let Some(digest) = reference.digest() {
+            return Ok(digest);
+        }
+        let tag = reference.tag().unwrap_or_default();
+        let verified = self.manifest_at(reference, tag).await?;
+        manifest::check_image(&verified)?;
+        Ok(verified.digest())
+    }
+
     /// The manifest of a pinned reference, exactly the bytes of its digest.
     ///
     /// # Errors

@@ -133,17 +133,25 @@ impl Key {
             path => path,
         };
         Self {
-            host: host.to_owned(),
+            host: one_name(host).to_owned(),
             path: path.to_owned(),
         }
     }
 
     fn is_for(&self, host: &str, repository: &str) -> bool {
-        self.host == host
+        self.host == one_name(host)
             && (self.path.is_empty()
                 || repository
                     .strip_prefix(self.path.as_str())
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    }
+}
+
+/// Docker Hub goes by several names: `docker login` writes the second, images have the first, and the third answers.
+fn one_name(host: &str) -> &str {
+    match host {
+        "docker.io" | "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        host => host,
     }
 }
 

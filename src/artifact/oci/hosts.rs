@@ -11,6 +11,11 @@ use reqwest::Url;
 
 use crate::evidence::{Failure, Reason};
 
+/// Docker Hub, as images name it.
+const DOCKER_HUB: &str = "docker.io";
+/// Where Docker Hub is asked.
+const DOCKER_HUB_API: &str = "registry-1.docker.io";
+
 /// A host with an optional port, as the operator writes it on the command line: `registry.example`, `10.0.0.5:5000`,
 /// `[::1]:5000`. Without a port the default port of the scheme is meant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,22 +108,31 @@ impl HostPolicy {
                 format!("`{host}` is not a registry's host: correct the reference"),
             )
         };
-        let plain = Url::parse(&format!("http://{host}/")).map_err(|_| unreadable())?;
+        // What everybody calls by this name answers at another; it is allowed by either.
+        let at = if host == DOCKER_HUB { DOCKER_HUB_API } else { host };
+        let plain = Url::parse(&format!("http://{at}/")).map_err(|_| unreadable())?;
         let url = if self.plain_http.iter().any(|allowed| allowed.is_at(&plain)) {
             plain
         } else {
-            Url::parse(&format!("https://{host}/")).map_err(|_| unreadable())?
+            Url::parse(&format!("https://{at}/")).map_err(|_| unreadable())?
         };
+        let named = Url::parse(&format!("{}://{host}/", url.scheme())).map_err(|_| unreadable())?;
         if url.host_str().is_none() || url.path() != "/" || !url.username().is_empty() {
             return Err(unreadable());
         }
         match &self.registries {
-            Some(registries) if !registries.iter().any(|allowed| allowed.is_at(&url)) => Err(Failure::new(
-                Reason::HostNotAllowed,
-                format!(
-                    "{host} is not among the registries this operator may ask: use one of them, or allow it with --allow-registry {host}"
-                ),
-            )),
+            Some(registries)
+                if !registries
+                    .iter()
+                    .any(|allowed| allowed.is_at(&url) || allowed.is_at(&named)) =>
+            {
+                Err(Failure::new(
+                    Reason::HostNotAllowed,
+                    format!(
+                        "{host} is not among the registries this operator may ask: use one of them, or allow it with --allow-registry {host}"
+                    ),
+                ))
+            }
             _ => Ok(url),
         }
     }
@@ -236,6 +250,8 @@ mod tests {
     #[test_case("registry.example", &["registry.example"], "http://registry.example/"; "without a port")]
     #[test_case("registry.example:80", &["registry.example"], "http://registry.example/"; "the default port")]
     #[test_case("registry.example:5000", &["registry.example"], "https://registry.example:5000/"; "no port is not any port")]
+    #[test_case("docker.io", &[], "https://registry-1.docker.io/"; "Docker Hub answers at another name")]
+    #[test_case("a.docker.io", &[], "https://a.docker.io/"; "a name below it does not")]
     fn a_registrys_scheme(host: &str, plain: &[&str], url: &str) {
         let policy = HostPolicy {
             plain_http: set(plain),
@@ -261,6 +277,17 @@ mod tests {
                 false
             }
         }
+    }
+
+    #[test_case("docker.io"; "as images name it")]
+    #[test_case("registry-1.docker.io"; "as it is asked")]
+    fn docker_hub_is_allowed_by_either_name(listed: &str) {
+        let policy = HostPolicy {
+            registries: Some(set(&[listed])),
+            ..HostPolicy::default()
+        };
+        assert!(policy.registry("docker.io").is_ok());
+        assert!(policy.registry("index.docker.io").is_err());
     }
 
     // registry, --allow-host, --plain-http, target, what the refusal must say ("" = allowed)

@@ -190,26 +190,54 @@ impl Manifest {
     }
 }
 
-/// Whether the document is one artifact's manifest, by its header and by its own word, which must agree: a document
-/// read as one thing here and as another elsewhere is how two readers are shown two models.
+/// What a document of a registry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Document {
+    /// The manifest of one artifact.
+    Manifest,
+    /// A list of several.
+    Index,
+}
+
+/// Whether the document is one artifact's manifest.
 pub(super) fn check_kind(verified: &VerifiedBytes) -> Result<(), Failure> {
-    let unsupported = |what: &str, remedy: &str| {
-        Err(Failure::new(
-            Reason::UnsupportedMediaType,
-            format!("{} is {what}: {remedy}", verified.digest.short()),
-        ))
-    };
+    match document(verified)? {
+        Document::Manifest => Ok(()),
+        Document::Index => Err(unsupported(
+            verified,
+            "an index of several manifests",
+            "reference the model's own manifest by its digest",
+        )),
+    }
+}
+
+/// Whether the document is what a node pulls: an image, or an index from which it takes the one for its kind of machine.
+pub(super) fn check_image(verified: &VerifiedBytes) -> Result<(), Failure> {
+    document(verified).map(|_| ())
+}
+
+fn unsupported(verified: &VerifiedBytes, what: &str, remedy: &str) -> Failure {
+    Failure::new(
+        Reason::UnsupportedMediaType,
+        format!("{} is {what}: {remedy}", verified.digest.short()),
+    )
+}
+
+/// What the document is by its header and by its own word, which must agree: a document read as one thing here and as
+/// another elsewhere is how two readers are shown two models.
+fn document(verified: &VerifiedBytes) -> Result<Document, Failure> {
     let header = verified.content_type.as_deref();
     let kind: Kind = match serde_json::from_slice(&verified.bytes) {
         Ok(kind) => kind,
         Err(_) if header.is_some_and(|header| !header.ends_with("json")) => {
-            return unsupported(
+            return Err(unsupported(
+                verified,
                 &format!(
                     "a document of type `{}`, not a manifest",
                     printable(header.unwrap_or_default(), 100)
                 ),
                 "check that the host is a registry",
-            );
+            ));
         }
         Err(error) => return Err(malformed(verified, &error)),
     };
@@ -227,18 +255,16 @@ pub(super) fn check_kind(verified: &VerifiedBytes) -> Result<(), Failure> {
         ));
     }
     match (stated.or(header), kind.manifests.is_some()) {
-        (None | Some(OCI_MANIFEST | DOCKER_MANIFEST), false) => Ok(()),
+        (None | Some(OCI_MANIFEST | DOCKER_MANIFEST), false) => Ok(Document::Manifest),
         (Some(OCI_MANIFEST | DOCKER_MANIFEST), true) => {
             Err(malformed(verified, &"it is a manifest and an index at once"))
         }
-        (Some(OCI_INDEX | DOCKER_LIST), _) | (None, true) => unsupported(
-            "an index of several manifests",
-            "reference the model's own manifest by its digest",
-        ),
-        (Some(other), _) => unsupported(
+        (Some(OCI_INDEX | DOCKER_LIST), _) | (None, true) => Ok(Document::Index),
+        (Some(other), _) => Err(unsupported(
+            verified,
             &format!("of type `{}`, which is not read", printable(other, 100)),
-            "push the model as an OCI image manifest",
-        ),
+            "push it as an OCI image manifest",
+        )),
     }
 }
 
@@ -308,6 +334,16 @@ mod tests {
         let failure = read(json, header).unwrap_err();
         assert!(failure.message.contains(": "), "no remedy: {failure}");
         failure.reason
+    }
+
+    #[test_case(Some(OCI_INDEX), r#"{"schemaVersion": 2, "manifests": []}"# => None; "an index")]
+    #[test_case(Some(OCI_MANIFEST), r#"{"schemaVersion": 2}"# => None; "a manifest, whatever is in it")]
+    #[test_case(Some(OCI_MANIFEST), r#"{"schemaVersion": 2, "manifests": []}"# => Some(Reason::MalformedManifest); "both at once")]
+    #[test_case(Some("text/html"), "<html>" => Some(Reason::UnsupportedMediaType); "a web page")]
+    fn an_image_is_a_manifest_or_an_index(header: Option<&str>, json: &str) -> Option<Reason> {
+        check_image(&VerifiedBytes::hash(json.as_bytes().to_vec(), header))
+            .err()
+            .map(|failure| failure.reason)
     }
 
     #[test_case(&manifest(r#", "mediaType": "application/vnd.docker.distribution.manifest.v2+json""#) => Reason::MalformedManifest; "type and header disagree")]

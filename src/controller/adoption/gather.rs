@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The label of `KServe`'s pods that names their `InferenceService`.
-const KSERVE_LABEL: &str = "serving.kserve.io/inferenceservice";
+pub(super) const KSERVE_LABEL: &str = "serving.kserve.io/inferenceservice";
 
 /// What there is of a workload.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +95,8 @@ async fn taken_by(
         .filter(|name| *name != model.name_any()))
 }
 
-async fn read(
+/// The workload, as it is now; none when it is not there.
+pub(super) async fn read(
     context: &Context,
     namespace: &str,
     workload: &WorkloadRef,

@@ -2,6 +2,7 @@
 //! replace what is not proven where policy wants it. Nothing of the workload itself is ever written.
 
 mod gather;
+pub(super) mod images;
 mod status;
 
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::{
         FIELD_MANAGER, RESOLVER_FIELD_MANAGER,
         v1alpha1::{
             ArtifactVerification, ModelDeployment, ModelDeploymentStatus, ResolvedSource, UnprovenPods,
-            WorkloadRef,
+            WorkloadRef, WorkloadStatus,
         },
     },
     cluster::{Evicted, evict, patch_status},
@@ -75,8 +76,13 @@ pub(super) async fn reconcile(
         },
         now,
     );
+    // What the tag, and what images were resolved to is other managers' part of the status.
     let old = model.status.clone().map(|old| ModelDeploymentStatus {
         resolved: None,
+        workload: old.workload.map(|workload| WorkloadStatus {
+            images: None,
+            ..workload
+        }),
         ..old
     });
     if patch_status(&api, model, FIELD_MANAGER, old.as_ref(), &new).await? {

@@ -12,8 +12,8 @@ use crate::{
     api::{
         MODEL_LABEL,
         v1alpha1::{
-            CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, UnprovenPod, WorkloadRef,
-            WorkloadStatus,
+            CandidateModel, ModelDeployment, ModelDeploymentStatus, ResolvedImage, ServingModel, UnprovenPod,
+            WorkloadRef, WorkloadStatus,
         },
     },
     evidence::{Digest, Origin, Reason},
@@ -62,6 +62,8 @@ pub(super) fn status(model: &ModelDeployment, seen: &Seen<'_>, now: Timestamp) -
             pods: count(seen.pods.len()),
             proven: count(proven.len()),
             unproven: (!unproven.is_empty()).then_some(unproven),
+            // Another manager's part of the status.
+            images: None,
         }),
         candidate: serving.is_none().then(|| CandidateModel {
             digest: pinned(model),
@@ -189,6 +191,17 @@ fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &
         return no(reason, format!("{}{goes_on}", way.decision.sentence()), stalled);
     }
     let all = seen.pods.len();
+    // Pods that serve go on; what would take their place, or come beside them, is refused.
+    if (proven.len() < all || all == 0)
+        && let Some(image) = unresolved(model)
+    {
+        let message = format!(
+            "{} of the template of {kind} {name} is not resolved to a digest, and its pods wait for that: {}",
+            image.image,
+            image.message.as_deref().unwrap_or_default()
+        );
+        return no(Reason::NotYetResolved.as_str(), message, false);
+    }
     if all == 0 {
         return no("NoPods", format!("{kind} {name} has no pods"), false);
     }
@@ -229,6 +242,13 @@ fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &
         ),
         stalled: false,
     }
+}
+
+/// The first image of the workload's template of which nobody knows what it is.
+fn unresolved(model: &ModelDeployment) -> Option<&ResolvedImage> {
+    let workload = model.status.as_ref()?.workload.as_ref()?;
+    let mut images = workload.images.iter().flatten();
+    images.find(|image| image.digest.is_none())
 }
 
 fn names(decision: &Decision) -> String {

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::{PodRequest, Recorded, bounded, is_ours, managed, pass, refused};
+use super::{PodRequest, Recorded, bounded, is_ours, managed, not_yet, pass, refused};
 use crate::{
     api::{
         MODEL_LABEL,
@@ -17,8 +17,8 @@ use crate::{
     evidence::{Digest, Effect, KeyArgument, Origin, Reason, RuleId},
     policy::{Decision, Evidence, Facts, World, accept, evaluate, pinned, required_keys, selecting},
     workload::{
-        AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, KSERVE_SOURCE, PodSettings, Terms, awaits_kserve, fit,
-        kserve_would_repeat, unfit,
+        AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, KSERVE_SOURCE, Pins, PodSettings, Terms, awaits_kserve,
+        fit, kserve_would_repeat, odd, unfit,
     },
 };
 
@@ -102,7 +102,11 @@ pub fn ways(
         ..Facts::about(world, &namespace, origin, pinned(model), Evidence::Owed)
     };
     vec![Way {
-        adoption: asked.then_some(Adoption { mount_path, source }),
+        adoption: asked.then(|| Adoption {
+            mount_path,
+            source,
+            images: images(model),
+        }),
         decision: evaluate(&facts, world, now),
     }]
 }
@@ -122,6 +126,7 @@ fn fetched(
             adoption: Some(Adoption {
                 mount_path: mount_path.to_owned(),
                 source: AdoptedSource::Registry(runs),
+                images: images(model),
             }),
             decision,
         }
@@ -138,6 +143,22 @@ fn fetched(
         });
     }
     ways
+}
+
+/// What the tags of the workload's images were resolved to.
+fn images(model: &ModelDeployment) -> Pins {
+    let status = model.status.as_ref().and_then(|status| status.workload.as_ref());
+    let images = status.and_then(|workload| workload.images.as_ref());
+    images.into_iter().flatten().cloned().collect()
+}
+
+/// Whether anything is put into pods of this model's workload, so that what their images are is worth knowing.
+pub fn fits_pods(model: &ModelDeployment, world: &World) -> bool {
+    let namespace = model.namespace().unwrap_or_default();
+    let comes_by_itself = matches!(accept(&model.spec), Ok(Origin::Registry(_)));
+    model.spec.workload_ref.is_some()
+        && world.governs(&namespace)
+        && (comes_by_itself || !required_keys(world, &namespace).is_empty())
 }
 
 /// What a verifier of this model is told to trust.
@@ -267,12 +288,18 @@ pub(super) fn judge(
             continue;
         };
         let mut found = unfit(&spec, request.spec, &adoption, settings);
+        found.extend(odd(&spec));
+        found.extend(adoption.images.moved(&spec));
         if request.model().is_none() {
             found.push(format!(
                 "metadata.labels[{MODEL_LABEL}]: is missing, admission puts it there"
             ));
         }
         if found.is_empty() {
+            let unknown = adoption.images.unknown(&spec);
+            if !unknown.is_empty() {
+                return not_yet(RuleId::PodPlan, Reason::NotYetResolved, &unknown);
+            }
             let mut decision = way.decision;
             decision
                 .findings

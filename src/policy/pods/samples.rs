@@ -16,6 +16,8 @@ use crate::{
 
 use super::{PodStanding, Recorded, additions, standing};
 
+/// What the server runs from.
+const SERVER: Digest = Digest::from_bytes([0x5e; 32]);
 /// What the folder holds.
 pub(crate) const CONTENT: Digest = Digest::from_bytes([0xaa; 32]);
 
@@ -109,12 +111,18 @@ impl Scene {
         )
     }
 
+    /// The images of the workload as they are written down.
+    pub fn images(&mut self, images: &Value) {
+        let status = json!({"workload": {"pods": 0, "proven": 0, "images": images}});
+        self.model.status = Some(serde_json::from_value(status).unwrap());
+    }
+
     /// A pod as its author wrote it.
     pub fn bare(name: &str) -> Value {
         json!({
             "metadata": {"name": name, "namespace": "bank", "uid": name, "labels": {"app": "server"}},
             "spec": {
-                "containers": [{"name": "server", "image": "registry.example/server:1", "volumeMounts": [
+                "containers": [{"name": "server", "image": format!("registry.example/server@{SERVER}"), "volumeMounts": [
                     {"name": "models", "mountPath": "/mnt/models", "subPath": "digits/1"}
                 ]}],
                 "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}]

@@ -11,7 +11,7 @@ use crate::{
     api::{MODEL_LABEL, v1alpha1::ModelDeployment},
     evidence::{CopyReport, Digest, Failure, Origin, Reason},
     policy::{Decision, Evidence, Facts, Verification, World, evaluate, pinned},
-    workload::{AdoptedSource, Adoption, PodSettings, Terms, VERIFY_CONTAINER, fit, terms, unfit},
+    workload::{AdoptedSource, Adoption, PodSettings, Terms, VERIFY_CONTAINER, fit, odd, terms, unfit},
 };
 
 /// The stable code where a policy does not say which of its own.
@@ -295,10 +295,12 @@ impl Judge<'_> {
             .any(|one| one.name == VERIFY_CONTAINER);
         let lets = |way: &Way| {
             way.decision.admits()
-                && way
-                    .adoption
-                    .as_ref()
-                    .is_some_and(|adoption| fitted || fit(spec, adoption, self.settings).is_ok())
+                && way.adoption.as_ref().is_some_and(|adoption| {
+                    // What names an image that nobody knows is refused until somebody does.
+                    adoption.images.unknown(spec).is_empty()
+                        && odd(spec).is_empty()
+                        && (fitted || fit(spec, adoption, self.settings).is_ok())
+                })
         };
         self.ways.iter().any(lets) && !verifier_failed(pod)
     }
@@ -326,6 +328,7 @@ fn as_claimed(adoption: &Adoption, spec: &PodSpec) -> Adoption {
     Adoption {
         mount_path: adoption.mount_path.clone(),
         source,
+        images: adoption.images.clone(),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
         GROUP, MODEL_LABEL,
         v1alpha1::{ModelDeployment, WorkloadRef},
     },
+    evidence::Reason,
     policy::{Decision, World},
     workload::{Plans, awaits_kserve},
 };
@@ -159,7 +160,9 @@ impl Template {
             old: None,
             owners: &self.owners,
         };
-        Some(judge(&request, recorded, world, plans, now))
+        let decision = judge(&request, recorded, world, plans, now);
+        // What a tag in it means is looked up once it is written, and no reason to tell anybody now.
+        Some(decision).filter(|decision| decision.reason() != Some(Reason::NotYetResolved))
     }
 
     /// With what admission puts into the pods of a workload that this model governs.

@@ -14,7 +14,7 @@ mod verifier;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use serde_json::Value;
 
-use super::{MODEL_VOLUME, PodSettings, RunningModel, shape};
+use super::{MODEL_VOLUME, Pins, PodSettings, RunningModel, shape};
 
 pub use kserve::{KSERVE_SOURCE, awaits_kserve, kserve_would_repeat};
 pub use patch::additions;
@@ -30,6 +30,8 @@ pub struct Adoption {
     pub mount_path: String,
     /// Where it comes from.
     pub source: AdoptedSource,
+    /// What the workload's images are.
+    pub images: Pins,
 }
 
 /// Where the model of an adopted workload comes from.
@@ -58,8 +60,11 @@ pub enum AdoptedSource {
 /// # Errors
 /// What about the pod cannot be mended by adding to it, one sentence each: the field, what is wrong, what to do.
 pub fn fit(pod: &PodSpec, adoption: &Adoption, settings: &PodSettings) -> Result<PodSpec, Vec<String>> {
-    let mut problems = sound::problems(pod);
     let mut fitted = pod.clone();
+    adoption.images.pin(&mut fitted);
+    // Pinned, two spellings of one image are seen to be one.
+    let pod = &fitted.clone();
+    let mut problems = sound::problems(pod);
     match mounts::source(pod, adoption) {
         Err(problem) => problems.push(problem),
         Ok(source) => {
@@ -90,11 +95,16 @@ pub fn unfit(pod: &PodSpec, raw: &Value, adoption: &Adoption, settings: &PodSett
         found.push(format!(
             "spec.initContainers: {VERIFY_CONTAINER}, which verifies the model, is missing: have the pod made anew, Probity's admission puts it in"
         ));
-    } else if fitted != *pod {
-        found.push(format!(
-            "spec.containers: the model's place {} is not the verified copy, read-only: have the pod made anew, Probity's admission mends it",
-            adoption.mount_path
-        ));
+    } else {
+        found.extend(adoption.images.unpinned(pod));
+        let mut pinned = pod.clone();
+        adoption.images.pin(&mut pinned);
+        if fitted != pinned {
+            found.push(format!(
+                "spec.containers: the model's place {} is not the verified copy, read-only: have the pod made anew, Probity's admission mends it",
+                adoption.mount_path
+            ));
+        }
     }
     found.extend(verifier::strange(&fitted, raw));
     found.truncate(MAX_PROBLEMS);

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 
 use super::{AdoptedSource, Adoption, MODEL_VOLUME, VERIFY_CONTAINER, verifier};
+use crate::workload::images::same_image;
 
 /// What the verifier reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +137,7 @@ fn is_source(pod: &PodSpec, volume: &Volume, adoption: &Adoption, source: &Sourc
                 .is_some_and(|read| claim(volume) == Some(read));
             let same_image = read
                 .and_then(image)
-                .is_some_and(|read| image(volume) == Some(read));
+                .is_some_and(|read| image(volume).is_some_and(|there| same_image(&there, &read)));
             volume.name == *name || same_claim || same_image
         }
         _ => false,

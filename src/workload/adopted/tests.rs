@@ -4,7 +4,7 @@ use serde_json::json;
 use test_case::test_case;
 
 use super::*;
-use crate::{evidence::Digest, workload::samples};
+use crate::{api::v1alpha1::ResolvedImage, evidence::Digest, workload::samples};
 
 fn terms() -> Terms {
     Terms {
@@ -23,6 +23,7 @@ fn claim() -> Adoption {
             path: Some("digits/1".into()),
             terms: terms(),
         },
+        images: Pins::default(),
     }
 }
 
@@ -351,4 +352,86 @@ fn what_a_verifier_was_told_can_be_read_again() {
     assert_eq!(super::terms(&fitted(&pod(), &adoption)), Some(wanted));
     assert_eq!(super::terms(&fitted(&pod(), &registry())), None, "it fetches");
     assert_eq!(super::terms(&typed(&pod())), None);
+}
+
+/// What the tags of [`pod`] were resolved to; `agent` is not known.
+fn with_images(adoption: Adoption) -> Adoption {
+    let known = |name: &str, n: u8| ResolvedImage {
+        image: format!("registry.example/{name}:1"),
+        digest: Some(Digest::from_bytes([n; 32])),
+        reason: None,
+        message: None,
+        retained: None,
+    };
+    Adoption {
+        images: Pins::from_iter([known("server", 1), known("prepare", 2), known("weights", 3)]),
+        ..adoption
+    }
+}
+
+#[test_case(claim(); "a claim")]
+#[test_case(mounted(); "what is mounted")]
+#[test_case(registry(); "a registry")]
+fn images_that_are_known_are_pinned_by_an_addition(adoption: Adoption) {
+    let adoption = with_images(adoption);
+    let pod = with(&[("/containers/0/imagePullPolicy", json!("Always"))]);
+    let once = fitted(&pod, &adoption);
+    assert_eq!(
+        once.containers[0].image,
+        Some(format!(
+            "registry.example/server:1@{}",
+            Digest::from_bytes([1; 32])
+        ))
+    );
+    assert_eq!(once.containers[0].image_pull_policy.as_deref(), Some("Always"));
+    assert_eq!(
+        once.containers[1].image.as_deref(),
+        Some("registry.example/agent:1")
+    );
+    assert_eq!(fitted(&value(&once), &adoption), once, "and once is enough");
+    assert_eq!(judged(&value(&once), &adoption), Vec::<String>::new());
+    let patch = additions(&pod, &value(&once), "");
+    assert!(patch.iter().all(|one| one["op"] == "add"), "{patch:?}");
+    let mut patched = pod;
+    for one in patch {
+        apply(&mut patched, one["path"].as_str().unwrap(), &one["value"]);
+    }
+    assert_eq!(typed(&patched), once);
+}
+
+#[test]
+fn a_pod_whose_image_is_not_pinned_is_told_which() {
+    let mut pod = value(&fitted(&pod(), &claim()));
+    pod["initContainers"][1]["image"] = json!(format!(
+        "registry.example/prepare:1@{}",
+        Digest::from_bytes([2; 32])
+    ));
+    assert_eq!(
+        judged(&pod, &claim()),
+        Vec::<String>::new(),
+        "nobody knows better"
+    );
+    let found = judged(&pod, &with_images(claim()));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("spec.containers[server].image: "),
+        "{found:?}"
+    );
+}
+
+/// The model from an image volume, and the same image once more beside it under another spelling.
+#[test_case(json!({"reference": "registry.example/weights:1"}) => true; "the same tag")]
+#[test_case(json!({"reference": format!("registry.example/weights:1@{}", Digest::from_bytes([3; 32]))}) => true; "pinned")]
+#[test_case(json!({"reference": format!("mirror.example/w@{}", Digest::from_bytes([3; 32]))}) => true; "the same content elsewhere")]
+#[test_case(json!({"reference": "registry.example/other:1"}) => false; "another image")]
+fn two_spellings_of_one_image_are_one_volume(second: Value) -> bool {
+    let mut pod = pod();
+    pod["volumes"] = json!([
+        {"name": "models", "image": {"reference": "registry.example/weights:1"}},
+        {"name": "tmp", "image": second}
+    ]);
+    pod["containers"][0]["volumeMounts"][1] = json!({"name": "models", "mountPath": "/mnt/models"});
+    pod["initContainers"] = json!([]);
+    let found = problems(&pod, &with_images(mounted()));
+    found.iter().any(|problem| problem.contains("volumeMounts[tmp]"))
 }

@@ -165,3 +165,27 @@ fn a_specification_that_makes_no_sense_is_told() {
     let status = status(&scene.model, &seen, scene.now);
     assert_eq!(ready(&status).1, "SpecInvalid");
 }
+
+#[test_case(&[] => "NotYetResolved"; "no pods, for they are refused")]
+#[test_case(&["bare"] => "NotYetResolved"; "pods from before, which cannot be replaced")]
+#[test_case(&["verified"] => "Serving"; "pods that serve")]
+fn an_image_that_cannot_be_resolved(pods: &[&str]) -> String {
+    let mut scene = Scene::new();
+    let failed = json!({"image": "registry.example/server:2", "reason": "NotFound", "message": "push it"});
+    scene.images(&json!([failed]));
+    let pods = pods.iter().map(|kind| match *kind {
+        "verified" => scene.verified("a", CONTENT, 1),
+        _ => Scene::bare("a"),
+    });
+    let status = told(&scene, &pods.collect::<Vec<_>>(), &there());
+    let (_, reason, message) = ready(&status);
+    if reason == "NotYetResolved" {
+        assert!(
+            message.starts_with("registry.example/server:2 of the template of Deployment server ")
+                && message.ends_with(": push it"),
+            "{message}"
+        );
+    }
+    assert_eq!(status.workload.unwrap().images, None, "another manager's part");
+    reason
+}

@@ -1,6 +1,8 @@
 //! Pods of somebody else's workload at the door, each a row: what somebody tries, and what the answer is.
 #![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
+mod images;
+
 use serde_json::json;
 use test_case::test_case;
 
@@ -17,6 +19,9 @@ use crate::{
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 const STATEFUL: &str = "system:serviceaccount:kube-system:statefulset-controller";
+
+/// What the server runs from.
+const SERVER: Digest = Digest::from_bytes([0x5e; 32]);
 
 struct Door {
     world: World,
@@ -108,7 +113,7 @@ fn bare() -> Value {
     json!({
         "metadata": {"name": "server-1", "namespace": "bank", "labels": {"app": "server"}},
         "spec": {
-            "containers": [{"name": "server", "image": "registry.example/server:1", "volumeMounts": [{"name": "models", "mountPath": "/mnt/models"}]}],
+            "containers": [{"name": "server", "image": format!("registry.example/server@{SERVER}"), "volumeMounts": [{"name": "models", "mountPath": "/mnt/models"}]}],
             "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}]
         }
     })

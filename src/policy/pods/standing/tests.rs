@@ -187,3 +187,41 @@ fn a_pod_that_ends_is_not_counted() {
     ending["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z");
     assert_eq!(Scene::new().standing(&[pod(ending)]), []);
 }
+
+/// The server by a tag, after this of its image was written down.
+fn tagged(written: Value) -> (Scene, Value) {
+    let mut scene = Scene::new();
+    scene.images(&written);
+    let mut bare = Scene::bare("a");
+    bare["spec"]["containers"][0]["image"] = json!("registry.example/server:1");
+    (scene, bare)
+}
+
+fn server(n: u8) -> Value {
+    json!({"image": "registry.example/server:1", "digest": Digest::from_bytes([n; 32])})
+}
+
+#[test_case(json!([]) => "NotVerified"; "not known yet")]
+#[test_case(json!([{"image": "registry.example/server:1", "reason": "NotFound", "message": "push it"}]) => "NotVerified"; "not found")]
+#[test_case(json!([server(1)]) => "NotVerified, to be replaced"; "known")]
+fn a_pod_is_not_replaced_before_its_images_are_known(written: Value) -> String {
+    let (scene, bare) = tagged(written);
+    word(&scene, bare)
+}
+
+/// A tag that moved changes nothing about a pod that is pinned; one that is not pinned may run anything.
+#[test_case("registry.example/server:1", json!([server(1)]) => "PodNotAsPlanned, to be replaced"; "by the tag")]
+#[test_case("registry.example/server:1", json!([]) => "Proven"; "by the tag, and nobody knows what it is")]
+#[test_case("registry.example/server:1@1", json!([server(1)]) => "Proven"; "pinned")]
+#[test_case("registry.example/server:1@2", json!([server(1)]) => "Proven"; "pinned to what it was before")]
+#[test_case("registry.example/server@2", json!([server(1)]) => "Proven"; "by its digest alone")]
+fn a_verified_pod_is_pinned_too(image: &str, written: Value) -> String {
+    let (scene, _) = tagged(written);
+    let image = match image.split_once('@') {
+        Some((name, n)) => format!("{name}@{}", Digest::from_bytes([n.parse().unwrap(); 32])),
+        None => image.to_owned(),
+    };
+    let mut pod = Scene::new().verified("a", CONTENT, 1);
+    pod["spec"]["containers"][0]["image"] = json!(image);
+    word(&scene, pod)
+}
