@@ -19,6 +19,8 @@ mod audit;
 mod content;
 #[path = "operator/following.rs"]
 mod following;
+#[path = "operator/images.rs"]
+mod images;
 #[path = "operator/lifecycle.rs"]
 mod lifecycle;
 #[path = "operator/many.rs"]

@@ -9,7 +9,7 @@
 mod gather;
 mod plan;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use kube::{Api, Client, ResourceExt as _, runtime::controller::Action};
@@ -94,7 +94,7 @@ async fn reconcile(model: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) 
     let pods = if has_others(old, &template.images) {
         of_pods(&context, model, workload).await?
     } else {
-        Default::default()
+        BTreeSet::new()
     };
     let images = kept(old, &template.images, &pods);
     let images = look(&context, model, images, &template.secrets).await;
