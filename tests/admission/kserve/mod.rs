@@ -192,7 +192,7 @@ impl Space {
 fn plain(app: &str) -> Value {
     json!({
         "metadata": {"labels": {"app": app}},
-        "spec": {"containers": [{"name": "kserve-container", "image": "registry.example/server:1"}]}
+        "spec": {"containers": [{"name": "kserve-container", "image": "registry.example/server@sha256:5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"}]}
     })
 }
 
@@ -214,7 +214,7 @@ fn predictor(service: &str, uri: &str) -> Value {
         },
         "spec": {
             "containers": [{
-                "name": "kserve-container", "image": "registry.example/server:1", "imagePullPolicy": "IfNotPresent",
+                "name": "kserve-container", "image": "registry.example/server@sha256:5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e", "imagePullPolicy": "IfNotPresent",
                 "args": [format!("--model_name={service}"), "--model_dir=/mnt/models", "--http_port=8080"],
                 "resources": {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "1", "memory": "2Gi"}},
                 "readinessProbe": {"tcpSocket": {"port": 8080}, "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3},
@@ -308,7 +308,7 @@ async fn in_this_order(bed: &Bed, kserve: &KServe, configuration: &str) {
     }
 
     // An image as a volume.
-    let uri = "oci+native://registry.example/models/digits:1";
+    let uri = "oci+native://registry.example/models/digits@sha256:5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
     let [_, _, set] = space.service("images", uri).await;
     space.model("images", json!({"mounted": {}})).await;
     let pod = space.stored("images", uri, &set).await;

@@ -141,7 +141,7 @@ fn bring(pod: &mut Value) -> Result<(), String> {
     add_mount(find(spec, "containers", SERVER).unwrap(), &mount);
     mount["readOnly"] = json!(false);
     let download = json!({
-        "name": "storage-initializer", "image": "kserve/storage-initializer:v0.19.0", "args": [uri, PLACE],
+        "name": "storage-initializer", "image": format!("kserve/storage-initializer:v0.19.0@sha256:{}", "5e".repeat(32)), "args": [uri, PLACE],
         "terminationMessagePolicy": "FallbackToLogsOnError", "volumeMounts": [mount],
         "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "100m", "memory": "100Mi"}}
     });
