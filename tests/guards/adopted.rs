@@ -3,7 +3,7 @@
 
 use probity::{
     evidence::{Digest, Reference},
-    workload::{AdoptedSource, Adoption, PodSettings, RunningModel, Terms, fit},
+    workload::{AdoptedSource, Adoption, Pins, PodSettings, RunningModel, Terms, fit},
 };
 use serde_json::{Value, json};
 
@@ -80,6 +80,7 @@ fn fitted(source: AdoptedSource, (version, kind): (&str, &str)) -> Value {
     let adoption = Adoption {
         mount_path: "/mnt/models".into(),
         source,
+        images: Pins::default(),
     };
     let tmp = json!({"name": "tmp", "mountPath": "/tmp"});
     let spec = json!({

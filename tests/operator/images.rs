@@ -91,7 +91,7 @@ async fn door(stage: &Stage) -> Gate {
     gate(settings.pods())(&stage.client, &world)
 }
 
-/// The pod that the ReplicaSet controller makes from the template.
+/// The pod that the `ReplicaSet` controller makes from the template.
 async fn pod(stage: &Stage) -> Value {
     let deployment = stage.api::<Deployment>().get("server").await.unwrap();
     let owner = |version: &str, kind: &str, name: &str, uid: Option<String>| json!([{"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true}]);
@@ -159,10 +159,10 @@ async fn asked_until(door: &Gate, stage: &Stage, wanted: impl Fn(&Answer) -> boo
             sleep(Duration::from_millis(200)).await;
         }
     };
-    match timeout(PATIENCE, asking).await {
-        Ok(found) => found,
-        Err(_) => panic!("the answer stays {:?}", asked(door, stage).await.1),
+    if let Ok(found) = timeout(PATIENCE, asking).await {
+        return found;
     }
+    panic!("the answer stays {:?}", asked(door, stage).await.1)
 }
 
 #[tokio::test]
