@@ -149,15 +149,15 @@ fn stands(
         recorded,
     };
     Some(match judge.stand(request.pod) {
-        Stand::Proven { decision, .. } => Audited::of(&decision),
+        Stand::Proven { decision, .. }
+        | Stand::Unproven {
+            refused: Some(decision),
+            ..
+        } => Audited::of(&decision),
         Stand::Pending(_) => Audited {
             verdict: Verdict::Wait,
             said: Vec::new(),
         },
-        Stand::Unproven {
-            refused: Some(decision),
-            ..
-        } => Audited::of(&decision),
         Stand::Unproven { reason, .. } => Audited {
             verdict: Verdict::Fail,
             said: vec![Said {
