@@ -85,6 +85,7 @@ async fn door(stage: &Stage) -> Gate {
         previous_images: Vec::new(),
         hosts: HostPolicy::default(),
         concurrency: 1,
+        audit_interval: Duration::from_secs(300),
     };
     let (world, watching) = watch_world(&stage.client);
     tokio::spawn(watching);
