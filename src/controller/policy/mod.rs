@@ -267,7 +267,7 @@ mod tests {
             judged: 20,
             refused: i32::try_from(refused).unwrap(),
             would_refuse: 1,
-            examples: Some((0..refused + 1).map(pod).take(10).collect()),
+            examples: Some((0..=refused).map(pod).take(10).collect()),
         };
         PolicyStatus {
             pods: Some(pods),

@@ -149,12 +149,12 @@ fn stands(
         recorded,
     };
     Some(match judge.stand(request.pod) {
-        Stand::Proven { decision, .. } => Audited::of(&decision),
         Stand::Pending(_) => Audited {
             verdict: Verdict::Wait,
             said: Vec::new(),
         },
-        Stand::Unproven {
+        Stand::Proven { decision, .. }
+        | Stand::Unproven {
             refused: Some(decision),
             ..
         } => Audited::of(&decision),
