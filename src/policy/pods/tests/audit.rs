@@ -277,5 +277,5 @@ fn where_no_policy_asks_for_signatures_a_pod_needs_no_verifier() {
     for rules in &mut scene.world.rules {
         (rules.effect, rules.model_effect) = (Effect::Audit, Effect::Audit);
     }
-    assert_eq!(look_at(&scene, Scene::bare("a")), (Verdict::Wait, None));
+    assert_eq!(look_at(&scene, Scene::bare("a")), (Verdict::Pass, None));
 }
