@@ -80,7 +80,6 @@ async fn resolved(stage: &Stage, name: &str) -> Option<Digest> {
 /// The judge of an operator, on watches of its own.
 async fn door(stage: &Stage) -> Gate {
     let settings = controller::Settings {
-        audit_interval: std::time::Duration::from_secs(300),
         fetch_image: FETCH_IMAGE.into(),
         previous_images: Vec::new(),
         hosts: HostPolicy::default(),

@@ -9,8 +9,14 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode};
-use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
-use kube::api::{Api, DeleteParams};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    rbac::v1::{ClusterRole, Role},
+};
+use kube::{
+    ResourceExt as _,
+    api::{Api, DeleteParams, Patch, PatchParams},
+};
 use probity::{api::v1alpha1::DeploymentPolicy, evidence::Digest};
 use serde_json::json;
 use tower::{Layer, Service};
@@ -19,6 +25,70 @@ use crate::{
     artifacts::Model,
     stage::{PATIENCE, Stage, apply, guarded_registry, serves},
 };
+
+/// Workloads of every kind that a model can govern, one of them with a pod that is to be replaced.
+async fn adopt(stage: &Stage) {
+    let kinds = [
+        ("apps/v1", "StatefulSet"),
+        ("apps/v1", "DaemonSet"),
+        ("batch/v1", "Job"),
+        ("serving.kserve.io/v1beta1", "InferenceService"),
+        ("apps/v1", "Deployment"),
+    ];
+    let meta = |name: &str| json!({"name": name, "namespace": stage.namespace, "labels": {"app": "server"}});
+    for (version, kind) in kinds {
+        let model = json!({
+            "apiVersion": "probity.dev/v1alpha1", "kind": "ModelDeployment", "metadata": meta(&kind.to_lowercase()),
+            "spec": {
+                "model": {"source": {"volume": {"claimName": "models"}}},
+                "workloadRef": {"apiVersion": version, "kind": kind, "name": "server"},
+            },
+        });
+        apply(&stage.client, model).await;
+    }
+    let pod = json!({
+        "containers": [{"name": "server", "image": format!("registry.example/server@sha256:{}", "5e".repeat(32))}],
+    });
+    let spec = json!({
+        "replicas": 0, "selector": {"matchLabels": {"app": "server"}},
+        "template": {"metadata": {"labels": {"app": "server"}}, "spec": pod},
+    });
+    let owned = |version: &str, kind: &str, name: &str, uid: Option<String>| {
+        let mut meta = meta(name);
+        meta["ownerReferences"] =
+            json!([{"apiVersion": version, "kind": kind, "name": "server", "uid": uid, "controller": true}]);
+        meta
+    };
+    apply(
+        &stage.client,
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta("server"), "spec": spec}),
+    )
+    .await;
+    let deployment: Deployment = stage.api().get("server").await.unwrap();
+    let set = owned("apps/v1", "Deployment", "server", deployment.uid());
+    apply(
+        &stage.client,
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": set, "spec": spec}),
+    )
+    .await;
+    let set: ReplicaSet = stage.api().get("server").await.unwrap();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": owned("apps/v1", "ReplicaSet", "server-1", set.uid()), "spec": pod,
+    });
+    apply(&stage.client, pod).await;
+    let replaces = json!({"spec": {"unprovenPods": "Evict"}});
+    stage
+        .policies()
+        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(replaces))
+        .await
+        .unwrap();
+    stage
+        .until("deployment", "to have had its pod evicted", |model| {
+            let workload = model.status.as_ref().and_then(|status| status.workload.as_ref());
+            workload.is_some_and(|workload| workload.pods == 0)
+        })
+        .await;
+}
 
 /// One request: what was done to what, where, and how it went.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -250,6 +320,7 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
         .await;
     stage.roll_out("digits", digest).await;
     stage.reason("digits", "Serving").await;
+    adopt(&stage).await;
     let revoked = json!({"revoked": [{"digest": digest, "reason": "poisoned"}]});
     for _ in 0..2 {
         // The second time is a series of the same Event.
