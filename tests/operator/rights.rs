@@ -72,6 +72,9 @@ async fn adopt(stage: &Stage) {
     )
     .await;
     let set: ReplicaSet = stage.api().get("server").await.unwrap();
+    // Nobody makes it here, and no pod is let in without one.
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta("default")});
+    apply(&stage.client, account).await;
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": owned("apps/v1", "ReplicaSet", "server-1", set.uid()), "spec": pod,
     });
