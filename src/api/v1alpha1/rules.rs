@@ -60,7 +60,12 @@ pub fn server_or_workload() -> Rule {
 
 /// Who runs the server does not change: what the one made would be left to nobody.
 pub fn runner_stays() -> Rule {
-    Rule::new("has(self.server) == has(oldSelf.server)").message(
+    // One that has neither, because it is older than the rule, can be mended.
+    Rule::new(concat!(
+        "!(has(oldSelf.server) && has(self.workloadRef))",
+        " && !(has(oldSelf.workloadRef) && has(self.server))",
+    ))
+    .message(
         "server and workloadRef cannot take each other's place: delete the ModelDeployment and create another",
     )
 }
