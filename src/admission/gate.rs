@@ -28,7 +28,7 @@ use crate::{
         Decision, World,
         pods::{self, PodRequest, Recorded},
     },
-    workload::{Plans, PodSettings},
+    workload::{Plans, PodSettings, controller},
 };
 
 /// At most this many reasons are told in one refusal.
@@ -139,11 +139,7 @@ impl Gate {
             .iter()
             .filter_map(|model| model.0.as_ref().ok())
             .collect();
-        let direct = pod
-            .owner_references()
-            .iter()
-            .find(|owner| owner.controller == Some(true));
-        let owners = match direct {
+        let owners = match controller(pod.owner_references()) {
             Some(direct) if !adopting.is_empty() => {
                 let known =
                     |owners: &[WorkloadRef]| adopting.iter().any(|model| pods::governs(model, owners));

@@ -1,16 +1,12 @@
 //! `probity copy`: verifies a model that lies in a volume while copying it; the init container for such models.
 //! It parses, runs the copy, shows how far it is, and leaves one line that says how it ended.
 
-use std::{
-    io::{ErrorKind, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::ValueHint;
 
 use super::{
+    print,
     screen::{printable, size},
     termination,
     watch::{End, Lines, watch},
@@ -92,7 +88,7 @@ impl Args {
     pub fn run(self) -> ExitCode {
         let log = self.termination_log.clone();
         // Whoever reads the line believes that the model is there: a success that cannot be told is none.
-        let told = |line: String| termination::leave(&log, &line).and_then(|()| print(&line));
+        let told = |line: String| termination::leave(&log, &line).and_then(|()| print(&format!("{line}\n")));
         let failure = match self.execute().unwrap_or_else(End::Failed) {
             End::Done(report) => match report.line().and_then(told) {
                 Ok(()) => {
@@ -157,20 +153,6 @@ fn summary(report: &CopyReport) -> String {
         size(report.size),
         signers.join(" and ")
     )
-}
-
-fn print(line: &str) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout();
-    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-        // Whoever reads has read enough, as `head` does.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| {
-            Failure::new(
-                Reason::Io,
-                format!("cannot write the result ({error}): make room for it and run it again"),
-            )
-        }),
-    }
 }
 
 /// One line on standard error.

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::evidence::Class;
+use crate::evidence::{Class, Failure, Reason};
 
 /// Lets an AI model serve in Kubernetes only while it can be shown to be the model somebody signed.
 #[derive(Debug, Parser)]
@@ -72,6 +72,22 @@ fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     };
     let _ = writeln!(io::stderr(), "probity: {error}");
     ExitCode::from(class.exit_code())
+}
+
+/// Writes a result to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write as _, stdout};
+    let mut stdout = stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever reads has read enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| {
+            Failure::new(
+                Reason::Io,
+                format!("cannot write the result ({error}): make room for it and run it again"),
+            )
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use self::{
 use super::{
     credentials,
     hosts::HostArgs,
+    print,
     screen::{Screen, printable},
 };
 use crate::{
@@ -249,20 +250,6 @@ fn nothing(failure: Failure) -> ArtifactReport {
         differing: 0,
         files: 0,
         size: 0,
-    }
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // Whoever reads has read enough, as `head` does.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| {
-            Failure::new(
-                Reason::Io,
-                format!("cannot write the result ({error}): make room for it and run it again"),
-            )
-        }),
     }
 }
 

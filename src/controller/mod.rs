@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt as _, Stream, stream};
+use futures::{FutureExt as _, Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -402,6 +402,25 @@ struct Observer {
 }
 
 impl Observer {
+    /// Runs a controller until `stop` resolves, with what is the same for all: the error policy, and this observer.
+    async fn run<K, F>(
+        self,
+        controller: Controller<Guarded<K>>,
+        reconcile: impl FnMut(Arc<Guarded<K>>, Arc<Context>) -> F + Send,
+        context: Arc<Context>,
+        stop: impl Future<Output = ()> + Send + Sync + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        F: Future<Output = Result<Action, Error>> + Send + 'static,
+    {
+        controller
+            .graceful_shutdown_on(stop)
+            .run(reconcile, error_policy, context)
+            .for_each(|result| self.observe(result))
+            .boxed()
+            .await;
+    }
+
     /// Says it: a watch that is refused or broken stops nothing, and would otherwise stop in silence what depends on it.
     fn observe<K, Q>(&self, result: Result<(ObjectRef<K>, Action), controller::Error<Error, Q>>) -> Ready<()>
     where

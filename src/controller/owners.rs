@@ -21,7 +21,7 @@ use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 
 use serde::de::DeserializeOwned;
 
-use crate::api::v1alpha1::WorkloadRef;
+use crate::{api::v1alpha1::WorkloadRef, workload::controller};
 
 /// A pod goes back to a `ReplicaSet`, its Deployment and that one's maker, and no further.
 const MAX_OWNERS: usize = 3;
@@ -49,11 +49,7 @@ impl Owners {
         let mut owners = Vec::new();
         let mut next = Some(direct.clone());
         while let Some(owner) = next.take() {
-            owners.push(WorkloadRef {
-                api_version: owner.api_version.clone(),
-                kind: owner.kind.clone(),
-                name: owner.name.clone(),
-            });
+            owners.push(WorkloadRef::from(&owner));
             if known(&owners) || owners.len() == MAX_OWNERS {
                 break;
             }
@@ -74,7 +70,7 @@ impl Owners {
             _ => return None,
         };
         // One without a controller may still get one.
-        let controller = found.into_iter().find(|owner| owner.controller == Some(true))?;
+        let controller = controller(&found)?.clone();
         let mut known = known();
         if known.len() >= MOST {
             known.clear();

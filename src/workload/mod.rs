@@ -4,6 +4,7 @@
 mod adopted;
 mod images;
 mod objects;
+mod owner;
 mod plans;
 mod quantity;
 #[cfg(test)]
@@ -19,11 +20,12 @@ use k8s_openapi::api::{
 use crate::api::v1alpha1::{ModelDeployment, Server};
 pub use adopted::{
     AdoptedSource, Adoption, KSERVE_SOURCE, SOURCE_VOLUME, Terms, VERIFY_CONTAINER, additions, awaits_kserve,
-    fit, kserve_would_repeat, terms, unfit,
+    fit, kserve_would_repeat, terms, unfit, verifier,
 };
 
 pub use images::{Image, Pins, odd, tagged, tags};
 pub use objects::{child_meta, pod, workload};
+pub use owner::controller;
 pub use plans::Plans;
 pub use quantity::billionths;
 pub use shape::differences;

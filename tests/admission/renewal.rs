@@ -18,8 +18,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
-    discovery::ApiResource,
+    api::{Patch, PatchParams, PostParams},
 };
 use probity::admission::{
     Limits,
@@ -27,6 +26,7 @@ use probity::admission::{
 };
 use serde_json::{Value, json};
 
+pub use crate::testbed::apply;
 use crate::{
     door::{Door, client, review},
     testbed,
@@ -90,31 +90,6 @@ pub fn asked_at(configuration: &mut Value, address: SocketAddr) {
         let url = format!("https://{address}{path}");
         hook["clientConfig"] = json!({"url": url});
     }
-}
-
-pub async fn apply(client: &Client, object: Value) {
-    let object: DynamicObject = serde_json::from_value(object).unwrap();
-    let types = object.types.clone().unwrap();
-    let (group, version) = types
-        .api_version
-        .split_once('/')
-        .unwrap_or(("", &types.api_version));
-    let resource = ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: types.api_version.clone(),
-        plural: format!("{}s", types.kind.to_lowercase()).replace("policys", "policies"),
-        kind: types.kind.clone(),
-    };
-    let api: Api<DynamicObject> = match &object.metadata.namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
-    let name = object.metadata.name.clone().unwrap();
-    let params = PatchParams::apply("tests").force();
-    api.patch(&name, &params, &Patch::Apply(&object))
-        .await
-        .unwrap_or_else(|error| panic!("{} {name}: {error}", types.kind));
 }
 
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {

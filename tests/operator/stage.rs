@@ -18,10 +18,9 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
     client::ClientBuilder,
     core::NamespaceResourceScope,
-    discovery::ApiResource,
     runtime::{WatchStreamExt as _, watcher},
 };
 use probity::{
@@ -38,6 +37,7 @@ use tokio::{
     time::timeout,
 };
 
+pub use crate::testbed::apply;
 use crate::{artifacts::release_pem, fault_proxy::FaultProxy, testbed};
 
 use super::rights::{Recorder, Requests};
@@ -253,35 +253,6 @@ pub async fn grant(client: &Client) {
             apply(client, object).await;
         }
     }
-}
-
-/// Applies one object, whatever it is.
-pub async fn apply(client: &Client, object: Value) {
-    let object: DynamicObject = serde_json::from_value(object).unwrap();
-    let types = object.types.clone().unwrap();
-    let (group, version) = types
-        .api_version
-        .split_once('/')
-        .unwrap_or(("", &types.api_version));
-    let resource = ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: types.api_version.clone(),
-        plural: format!("{}s", types.kind.to_lowercase()).replace("policys", "policies"),
-        kind: types.kind.clone(),
-    };
-    let api: Api<DynamicObject> = match object.namespace() {
-        Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
-    let name = object.name_any();
-    api.patch(
-        &name,
-        &PatchParams::apply("tests").force(),
-        &Patch::Apply(&object),
-    )
-    .await
-    .unwrap_or_else(|error| panic!("{} {name}: {error}", types.kind));
 }
 
 /// Proxies before the registry that the operator may ask: made before it starts, for it is told once.

@@ -39,11 +39,12 @@ use k8s_openapi::{
     api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, Config,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    Api, Client, Config, ResourceExt as _,
+    api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     runtime::wait::{await_condition, conditions::is_crd_established},
 };
+use serde_json::Value;
 use tokio::{sync::OnceCell, time::timeout};
 
 /// The account that the chart gives the operator.
@@ -340,4 +341,33 @@ pub async fn established(client: &Client, name: &str) {
     waited
         .unwrap_or_else(|_| panic!("{name} is not established after 30 s"))
         .expect("definitions can be watched");
+}
+
+/// Applies one object, whatever it is.
+pub async fn apply(client: &Client, object: Value) {
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    let types = object.types.clone().unwrap();
+    let (group, version) = types
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", &types.api_version));
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: types.api_version.clone(),
+        plural: format!("{}s", types.kind.to_lowercase()).replace("policys", "policies"),
+        kind: types.kind.clone(),
+    };
+    let api: Api<DynamicObject> = match object.namespace() {
+        Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let name = object.name_any();
+    api.patch(
+        &name,
+        &PatchParams::apply("tests").force(),
+        &Patch::Apply(&object),
+    )
+    .await
+    .unwrap_or_else(|error| panic!("{} {name}: {error}", types.kind));
 }

@@ -11,6 +11,7 @@ use super::super::{Context, Error};
 use crate::{
     api::v1alpha1::{ModelDeployment, WorkloadRef},
     policy::pods::{governing, governs},
+    workload::controller,
 };
 
 /// The label of `KServe`'s pods that names their `InferenceService`.
@@ -54,19 +55,16 @@ pub(super) async fn gather(
         source,
     })?;
     for pod in listed.items {
-        let direct = pod
-            .owner_references()
-            .iter()
-            .find(|owner| owner.controller == Some(true))
-            .cloned();
-        let Some(direct) = direct else { continue };
+        let Some(direct) = controller(pod.owner_references()) else {
+            continue;
+        };
         let known = |owners: &[WorkloadRef]| owners.contains(workload);
         let owners = context
             .owners
-            .chain(&context.client, &namespace, &direct, known)
+            .chain(&context.client, &namespace, direct, known)
             .await;
         // A workload of the same name that is gone leaves pods behind that are nobody's.
-        let is_its = owners.len() > 1 || object.uid() == Some(direct.uid);
+        let is_its = owners.len() > 1 || object.uid().as_ref() == Some(&direct.uid);
         if governs(model, &owners) && is_its {
             found.pods.push(pod);
         }

@@ -26,7 +26,7 @@ use crate::{
         World, accept,
         accept::accept_name,
         folder_hash, is_enforced, pinned,
-        pods::{PodStanding, Recorded, next_to_evict, pin, standing, ways},
+        pods::{PodStanding, Recorded, Standing, next_to_evict, pin, ways},
         selecting,
     },
 };
@@ -58,7 +58,18 @@ pub(super) async fn reconcile(
     let ways = ways(model, recorded, world, &settings, now);
     let origin = accept_name(&model.name_any()).and_then(|()| accept(&model.spec));
     let pods = match (&origin, &found.taken_by) {
-        (Ok(origin), None) => standing(model, origin, &found.pods, recorded, world, &settings, now),
+        (Ok(origin), None) => {
+            let standing = Standing {
+                model,
+                origin,
+                world,
+                settings: &settings,
+                now,
+                ways: &ways,
+                recorded,
+            };
+            standing.of(&found.pods)
+        }
         _ => Vec::new(),
     };
     let api: Api<ModelDeployment> = context.api(&namespace);

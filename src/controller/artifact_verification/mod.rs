@@ -10,7 +10,6 @@ mod status;
 
 use std::{sync::Arc, time::Instant};
 
-use futures::StreamExt as _;
 use kube::{Api, Client, ResourceExt as _, runtime::controller::Action};
 
 use crate::{
@@ -26,7 +25,7 @@ use crate::{
     evidence::{ArtifactReport, Failure, Reason, Reference},
 };
 
-use super::{Context, Error, controller, error_policy, readable, world::Guarded};
+use super::{Context, Error, controller, readable, world::Guarded};
 pub use status::status;
 
 /// Runs until `stop` resolves.
@@ -36,11 +35,7 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let (controller, observer) = controller::<ArtifactVerification>(client, &context);
-    controller
-        .graceful_shutdown_on(stop)
-        .run(reconcile, error_policy, context)
-        .for_each(|result| observer.observe(result))
-        .await;
+    observer.run(controller, reconcile, context, stop).await;
 }
 
 async fn reconcile(

@@ -26,7 +26,7 @@ use crate::{
         pods::{self, PodThere, Recorded, audit},
         selecting,
     },
-    workload::Plans,
+    workload::{Plans, controller},
 };
 
 /// How many objects are read at once.
@@ -176,9 +176,7 @@ impl Models {
 
     /// The controllers that the pod goes back to, where a model governs workloads.
     async fn owners(&mut self, context: &Context, namespace: &str, pod: &Pod) -> Vec<WorkloadRef> {
-        let mut direct = pod.owner_references().iter();
-        let direct = direct.find(|owner| owner.controller == Some(true));
-        let Some(direct) = direct.filter(|_| self.adopts) else {
+        let Some(direct) = controller(pod.owner_references()).filter(|_| self.adopts) else {
             return Vec::new();
         };
         if let Some(owners) = self.owners.get(&direct.uid) {

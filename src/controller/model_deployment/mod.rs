@@ -16,7 +16,6 @@ mod status;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -37,7 +36,7 @@ use crate::{
     workload::Workload,
 };
 
-use super::{Context, Error, adoption, controller, error_policy, readable, world::Guarded};
+use super::{Context, Error, adoption, controller, readable, world::Guarded};
 pub use gather::Snapshot;
 use gather::gather;
 use looks::Begun;
@@ -54,7 +53,7 @@ pub async fn run(
 ) {
     let ours = || watcher::Config::default().labels(MODEL_LABEL);
     let (controller, observer) = controller::<ModelDeployment>(client.clone(), &context);
-    controller
+    let controller = controller
         .watches(
             Api::<Deployment>::all(client.clone()),
             ours(),
@@ -75,12 +74,8 @@ pub async fn run(
             let looks = context.looks.clone();
             move |pod: Pod| looks.labelled(&pod).map(guarded)
         })
-        .reconcile_all_on(context.world.changes())
-        .graceful_shutdown_on(stop)
-        .run(reconcile, error_policy, context)
-        .for_each(|result| observer.observe(result))
-        .boxed()
-        .await;
+        .reconcile_all_on(context.world.changes());
+    observer.run(controller, reconcile, context, stop).await;
 }
 
 /// The model that an object belongs to, which is to be looked at.

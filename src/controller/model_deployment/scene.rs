@@ -21,7 +21,7 @@ use crate::{
     evidence::{Digest, Reason, Reference, Verdict},
     policy::{
         World, compile,
-        pods::{PodRequest, Recorded, judge},
+        pods::{PodRequest, Recorded, judge, samples::baseline},
         trust::TrustRoots,
     },
     workload::{Plans, running_model, samples},
@@ -106,27 +106,7 @@ impl Scene {
 
     /// There is one policy: signer `release` with key number `n`, and this in its `model` section.
     pub fn policy(&mut self, n: u8, more: &Value) {
-        let mut policy = json!({
-            "apiVersion": "probity.dev/v1alpha1",
-            "kind": "ClusterDeploymentPolicy",
-            "metadata": {"name": "baseline", "uid": "policy", "generation": 1},
-            "spec": {
-                "namespaceSelector": {},
-                "signers": [{"name": "release", "key": {"trustRoot": "bank-keys", "keys": ["current"]}}],
-                "model": {"signers": ["release"]}
-            }
-        });
-        policy["spec"]["model"]
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        let policy: ClusterDeploymentPolicy = serde_json::from_value(policy).unwrap();
-        let roots: TrustRoots = [(
-            "bank-keys".to_owned(),
-            [("current".to_owned(), Ok(key(n)))].into(),
-        )]
-        .into();
-        self.world.rules = vec![compile(&policy, &roots)];
+        self.world.rules = vec![baseline(key(n), more)];
     }
 
     /// Another policy beside the others, of this effect: signer `auditor` with key number `n`.

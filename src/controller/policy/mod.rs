@@ -27,7 +27,7 @@ use crate::{
 use super::{
     Context, Error, Note,
     condition::{State, Wanted, conditions},
-    controller, error_policy, readable,
+    controller, readable,
     world::Guarded,
 };
 use tally::Denials;
@@ -74,16 +74,12 @@ async fn run_kind<P: Kind>(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let (controller, observer) = controller::<P>(client, &context);
-    controller
-        .reconcile_all_on(stream::select_all([
-            context.world.changes().boxed(),
-            context.tally.changes().boxed(),
-            context.audits.changes().boxed(),
-        ]))
-        .graceful_shutdown_on(stop)
-        .run(reconcile, error_policy, context)
-        .for_each(|result| observer.observe(result))
-        .await;
+    let controller = controller.reconcile_all_on(stream::select_all([
+        context.world.changes().boxed(),
+        context.tally.changes().boxed(),
+        context.audits.changes().boxed(),
+    ]));
+    observer.run(controller, reconcile, context, stop).await;
 }
 
 async fn reconcile<P: Kind>(policy: Arc<Guarded<P>>, context: Arc<Context>) -> Result<Action, Error> {

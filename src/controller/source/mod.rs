@@ -10,7 +10,6 @@ mod plan;
 
 use std::sync::Arc;
 
-use futures::StreamExt as _;
 use kube::{Api, Client, ResourceExt as _, runtime::controller::Action};
 
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
     policy::{accept, foregone, source_hash},
 };
 
-use super::{Context, Error, controller, error_policy, readable, world::Guarded};
+use super::{Context, Error, controller, readable, world::Guarded};
 use plan::{Look, interval, look, resolved};
 
 /// Runs until `stop` resolves.
@@ -34,12 +33,8 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let (controller, observer) = controller::<ModelDeployment>(client, &context);
-    controller
-        .reconcile_all_on(context.world.changes())
-        .graceful_shutdown_on(stop)
-        .run(reconcile, error_policy, context)
-        .for_each(|result| observer.observe(result))
-        .await;
+    let controller = controller.reconcile_all_on(context.world.changes());
+    observer.run(controller, reconcile, context, stop).await;
 }
 
 async fn reconcile(model: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -> Result<Action, Error> {

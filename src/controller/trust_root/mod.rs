@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::{Api, Client, runtime::controller::Action};
 
@@ -24,7 +23,7 @@ use crate::{
 use super::{
     Context, Error,
     condition::{State, Wanted, conditions},
-    controller, error_policy, readable,
+    controller, readable,
     world::{Guarded, read_keys},
 };
 
@@ -35,11 +34,7 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let (controller, observer) = controller::<TrustRoot>(client, &context);
-    controller
-        .graceful_shutdown_on(stop)
-        .run(reconcile, error_policy, context)
-        .for_each(|result| observer.observe(result))
-        .await;
+    observer.run(controller, reconcile, context, stop).await;
 }
 
 async fn reconcile(root: Arc<Guarded<TrustRoot>>, context: Arc<Context>) -> Result<Action, Error> {

@@ -82,19 +82,20 @@ pub fn ways(
     };
     let mount_path = model.spec.model.mount_path.clone();
     let mount_path = mount_path.unwrap_or_else(|| DEFAULT_MOUNT_PATH.to_owned());
+    let namespace = model.namespace().unwrap_or_default();
+    let keys = required_keys(world, &namespace);
     let source = match origin {
         Origin::Registry(_) => return fetched(model, &mount_path, recorded, world, now),
         Origin::Volume { ref claim, ref path } => AdoptedSource::Claim {
             claim: claim.clone(),
             path: path.clone(),
-            terms: terms(model, world, settings),
+            terms: terms(model, &keys, world, settings),
         },
         Origin::Mounted => AdoptedSource::Mounted {
-            terms: terms(model, world, settings),
+            terms: terms(model, &keys, world, settings),
         },
     };
-    let namespace = model.namespace().unwrap_or_default();
-    let asked = !required_keys(world, &namespace).is_empty();
+    let asked = !keys.is_empty();
     // Where no policy that is enforced asks for signatures, nothing is put into pods, and the others are told so.
     let nobody_looks = "its pods are not verified while no policy that asks for signatures is enforced";
     let facts = Facts {
@@ -162,7 +163,7 @@ pub fn fits_pods(model: &ModelDeployment, world: &World) -> bool {
 }
 
 /// What a verifier of this model is told to trust.
-fn terms(model: &ModelDeployment, world: &World, settings: &PodSettings) -> Terms {
+fn terms(model: &ModelDeployment, keys: &[TrustedKey], world: &World, settings: &PodSettings) -> Terms {
     let namespace = model.namespace().unwrap_or_default();
     let labels = world.namespaces.get(&namespace).cloned().unwrap_or_default();
     let revoked = selecting(&world.rules, &namespace, &labels)
@@ -173,10 +174,7 @@ fn terms(model: &ModelDeployment, world: &World, settings: &PodSettings) -> Term
     refuse.dedup();
     Terms {
         image: settings.fetch_image.clone(),
-        keys: required_keys(world, &namespace)
-            .iter()
-            .filter_map(argument)
-            .collect(),
+        keys: keys.iter().filter_map(argument).collect(),
         digest: pinned(model),
         refuse,
     }

@@ -12,13 +12,13 @@ use serde_json::Value;
 
 use super::{
     PodRequest, Recorded, Stand, adopted, applying, judge,
-    standing::{Judge, NOT_SATISFIED},
+    standing::{NOT_SATISFIED, Standing},
 };
 use crate::{
     api::v1alpha1::{ModelDeployment, WorkloadRef},
     evidence::{Effect, Reason, RuleId, Verdict},
     policy::{Decision, World, accept, accept::accept_name},
-    workload::Plans,
+    workload::{Plans, controller},
 };
 
 /// The annotation by which a node shows a static pod, one that it runs without having asked.
@@ -139,7 +139,7 @@ fn stands(
     if ways.iter().any(|way| way.adoption.is_none()) {
         return None;
     }
-    let judge = Judge {
+    let standing = Standing {
         model,
         origin: &origin,
         world,
@@ -148,7 +148,7 @@ fn stands(
         ways: &ways,
         recorded,
     };
-    Some(match judge.stand(request.pod) {
+    Some(match standing.stand(request.pod) {
         Stand::Proven { decision, .. }
         | Stand::Unproven {
             refused: Some(decision),
@@ -177,13 +177,11 @@ fn node(there: &PodThere<'_>) -> String {
 
 /// The account of the controller that the pod names; empty, and so no account at all, when it names none that is known.
 fn maker(pod: &Pod) -> String {
-    let owner = pod
-        .owner_references()
-        .iter()
-        .find(|owner| owner.controller == Some(true));
-    let account = owner.and_then(|owner| match (owner.api_version.as_str(), owner.kind.as_str()) {
-        ("v1", "ReplicationController") => Some(REPLICATION),
-        (version, kind) => adopted::maker(version, kind),
+    let account = controller(pod.owner_references()).and_then(|owner| {
+        match (owner.api_version.as_str(), owner.kind.as_str()) {
+            ("v1", "ReplicationController") => Some(REPLICATION),
+            (version, kind) => adopted::maker(version, kind),
+        }
     });
     account.unwrap_or_default().to_owned()
 }

@@ -10,11 +10,11 @@ use crate::{
         v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, TrustedKey},
     },
     evidence::{Digest, Origin, SignerIdentity},
-    policy::{World, accept, compile, trust::TrustRoots},
+    policy::{Rules, World, accept, compile, trust::TrustRoots},
     workload::{PodSettings, samples},
 };
 
-use super::{PodStanding, Recorded, additions, standing};
+use super::{PodStanding, Recorded, Standing, additions, ways};
 
 /// What the server runs from.
 const SERVER: Digest = Digest::from_bytes([0x5e; 32]);
@@ -28,6 +28,39 @@ fn key(n: u8) -> TrustedKey {
         name: format!("bank-keys/{n}"),
         public_key: "-----BEGIN PUBLIC KEY-----\nMAMCAQA=\n-----END PUBLIC KEY-----\n".into(),
     }
+}
+
+/// The policy `baseline`: signer `release` with this key, and this in its `model` section.
+pub(crate) fn baseline(key: TrustedKey, more: &Value) -> Rules {
+    let mut policy = json!({
+        "apiVersion": "probity.dev/v1alpha1",
+        "kind": "ClusterDeploymentPolicy",
+        "metadata": {"name": "baseline", "uid": "policy", "generation": 1},
+        "spec": {
+            "namespaceSelector": {},
+            "signers": [{"name": "release", "key": {"trustRoot": "bank-keys", "keys": ["current"]}}],
+            "model": {"signers": ["release"]}
+        }
+    });
+    policy["spec"]["model"]
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let policy: ClusterDeploymentPolicy = serde_json::from_value(policy).unwrap();
+    let keys = [("current".to_owned(), Ok(key))].into();
+    compile(&policy, &TrustRoots::from([("bank-keys".to_owned(), keys)]))
+}
+
+/// The object after a JSON Patch of additions (RFC 6902).
+pub(crate) fn with_additions(mut object: Value, patch: &Value) -> Value {
+    for one in patch.as_array().unwrap() {
+        let (parent, key) = one["path"].as_str().unwrap().rsplit_once('/').unwrap();
+        match object.pointer_mut(parent).unwrap() {
+            Value::Array(items) => items.insert(key.parse().unwrap(), one["value"].clone()),
+            fields => fields[key.replace("~1", "/")] = one["value"].clone(),
+        }
+    }
+    object
 }
 
 pub(crate) struct Scene {
@@ -65,27 +98,7 @@ impl Scene {
 
     /// There is one policy: signer `release` with key number `n`, and this in its `model` section.
     pub fn policy(&mut self, n: u8, more: &Value) {
-        let mut policy = json!({
-            "apiVersion": "probity.dev/v1alpha1",
-            "kind": "ClusterDeploymentPolicy",
-            "metadata": {"name": "baseline", "uid": "policy", "generation": 1},
-            "spec": {
-                "namespaceSelector": {},
-                "signers": [{"name": "release", "key": {"trustRoot": "bank-keys", "keys": ["current"]}}],
-                "model": {"signers": ["release"]}
-            }
-        });
-        policy["spec"]["model"]
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        let policy: ClusterDeploymentPolicy = serde_json::from_value(policy).unwrap();
-        let roots: TrustRoots = [(
-            "bank-keys".to_owned(),
-            [("current".to_owned(), Ok(key(n)))].into(),
-        )]
-        .into();
-        self.world.rules = vec![compile(&policy, &roots)];
+        self.world.rules = vec![baseline(key(n), more)];
     }
 
     pub fn recorded(&self) -> Recorded<'_> {
@@ -100,15 +113,23 @@ impl Scene {
     }
 
     pub fn standing(&self, pods: &[Pod]) -> Vec<PodStanding> {
-        standing(
+        let ways = ways(
             &self.model,
-            &self.origin(),
-            pods,
             self.recorded(),
             &self.world,
             &self.settings,
             self.now,
-        )
+        );
+        let standing = Standing {
+            model: &self.model,
+            origin: &self.origin(),
+            world: &self.world,
+            settings: &self.settings,
+            now: self.now,
+            ways: &ways,
+            recorded: self.recorded(),
+        };
+        standing.of(pods)
     }
 
     /// The images of the workload as they are written down.
@@ -133,7 +154,7 @@ impl Scene {
 
     /// The same as admission lets it in now.
     pub fn fitted(&self, name: &str) -> Value {
-        let mut pod = Self::bare(name);
+        let pod = Self::bare(name);
         let typed: Pod = serde_json::from_value(pod.clone()).unwrap();
         let patch = additions(
             &self.model,
@@ -143,14 +164,7 @@ impl Scene {
             &self.settings,
             self.now,
         );
-        for one in patch.unwrap().as_array().unwrap() {
-            let (parent, key) = one["path"].as_str().unwrap().rsplit_once('/').unwrap();
-            match pod.pointer_mut(parent).unwrap() {
-                Value::Array(items) => items.insert(key.parse().unwrap(), one["value"].clone()),
-                fields => fields[key.replace("~1", "/")] = one["value"].clone(),
-            }
-        }
-        pod
+        with_additions(pod, &patch.unwrap())
     }
 
     /// The same after its verifier said this when it ended.

@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::ResourceExt as _;
 
-use super::{Recorded, Way, ways};
+use super::{Recorded, Way};
 use crate::{
     api::{MODEL_LABEL, v1alpha1::ModelDeployment},
     evidence::{CopyReport, Digest, Failure, Origin, Reason},
     policy::{Decision, Evidence, Facts, Verification, World, evaluate, pinned},
-    workload::{AdoptedSource, Adoption, PodSettings, Terms, VERIFY_CONTAINER, fit, odd, terms, unfit},
+    workload::{
+        AdoptedSource, Adoption, PodSettings, Terms, VERIFY_CONTAINER, fit, odd, terms, unfit, verifier,
+    },
 };
 
 /// The stable code where a policy does not say which of its own.
@@ -57,42 +59,6 @@ pub struct PodStanding {
     pub stand: Stand,
 }
 
-/// How each of these pods stands, in the order of their names; those that are ending are left out.
-pub fn standing(
-    model: &ModelDeployment,
-    origin: &Origin,
-    pods: &[Pod],
-    recorded: Recorded<'_>,
-    world: &World,
-    settings: &PodSettings,
-    now: Timestamp,
-) -> Vec<PodStanding> {
-    let ways = ways(model, recorded, world, settings, now);
-    let judge = Judge {
-        model,
-        origin,
-        world,
-        settings,
-        now,
-        ways: &ways,
-        recorded,
-    };
-    let there = pods
-        .iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    let mut standing: Vec<PodStanding> = there
-        .map(|pod| PodStanding {
-            name: pod.name_any(),
-            uid: pod.uid().unwrap_or_default(),
-            ready: is_ready(pod),
-            verified_at: verified_at(pod),
-            stand: judge.stand(pod),
-        })
-        .collect();
-    standing.sort_by(|a, b| a.name.cmp(&b.name));
-    standing
-}
-
 /// The content to pin when none is: what the pod found that was done first.
 pub fn pin(standing: &[PodStanding]) -> Option<Digest> {
     let proven = standing.iter().filter_map(|pod| match &pod.stand {
@@ -120,28 +86,49 @@ pub fn next_to_evict(standing: &[PodStanding]) -> Option<&PodStanding> {
         .then_some(next)
 }
 
-/// How pods of one model stand, one after the other.
-pub(super) struct Judge<'a> {
+/// What is needed to say how pods of one model stand.
+pub struct Standing<'a> {
+    /// The model.
     pub model: &'a ModelDeployment,
+    /// Where it comes from.
     pub origin: &'a Origin,
+    /// What is decided against.
     pub world: &'a World,
+    /// What pods are built with.
     pub settings: &'a PodSettings,
+    /// When.
     pub now: Timestamp,
+    /// The [`ways`](super::ways) in which its pods may run.
     pub ways: &'a [Way],
+    /// What is recorded of it.
     pub recorded: Recorded<'a>,
 }
 
-impl Judge<'_> {
+impl Standing<'_> {
+    /// How each of these pods stands, in the order of their names; those that are ending are left out.
+    pub fn of(&self, pods: &[Pod]) -> Vec<PodStanding> {
+        let there = pods
+            .iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let mut standing: Vec<PodStanding> = there
+            .map(|pod| PodStanding {
+                name: pod.name_any(),
+                uid: pod.uid().unwrap_or_default(),
+                ready: is_ready(pod),
+                verified_at: verified_at(pod),
+                stand: self.stand(pod),
+            })
+            .collect();
+        standing.sort_by(|a, b| a.name.cmp(&b.name));
+        standing
+    }
+
+    /// How this one stands.
     pub(super) fn stand(&self, pod: &Pod) -> Stand {
         let Some(spec) = &pod.spec else {
             return self.unproven(pod, Reason::PodNotAsPlanned.as_str(), "spec: is missing".into());
         };
-        let Some(verifier) = spec
-            .init_containers
-            .iter()
-            .flatten()
-            .find(|one| one.name == VERIFY_CONTAINER)
-        else {
+        let Some(verifier) = verifier(spec) else {
             let message = "nothing verified the model in this pod: it is older than the ModelDeployment, or admission was away: have it made anew";
             return self.unproven(pod, "NotVerified", message.into());
         };
@@ -182,14 +169,7 @@ impl Judge<'_> {
 
     /// The pod brings the verifier it should: what did that find?
     fn found(&self, pod: &Pod, way: &Way, adoption: &Adoption) -> Stand {
-        let status = pod.status.as_ref();
-        let statuses = status
-            .into_iter()
-            .flat_map(|status| status.init_container_statuses.iter().flatten());
-        let status = statuses
-            .into_iter()
-            .find(|status| status.name == VERIFY_CONTAINER);
-        let line = match status.map(outcome) {
+        let line = match verifier_status(pod).map(outcome) {
             None | Some(Outcome::Running) => {
                 return Stand::Pending(format!("{VERIFY_CONTAINER} has not ended yet"));
             }
@@ -288,11 +268,7 @@ impl Judge<'_> {
     /// template, so only what was never fitted is fitted to see.
     fn is_replaceable(&self, pod: &Pod) -> bool {
         let Some(spec) = &pod.spec else { return false };
-        let fitted = spec
-            .init_containers
-            .iter()
-            .flatten()
-            .any(|one| one.name == VERIFY_CONTAINER);
+        let fitted = verifier(spec).is_some();
         let lets = |way: &Way| {
             way.decision.admits()
                 && way.adoption.as_ref().is_some_and(|adoption| {
@@ -363,12 +339,13 @@ fn outcome(status: &ContainerStatus) -> Outcome {
 
 /// Whether this pod's verifier found something wrong: what takes its place would find the same.
 fn verifier_failed(pod: &Pod) -> bool {
-    let statuses = pod
-        .status
-        .iter()
-        .flat_map(|status| status.init_container_statuses.iter().flatten());
-    let mut statuses = statuses.filter(|status| status.name == VERIFY_CONTAINER);
-    statuses.any(|status| matches!(outcome(status), Outcome::Failed(_)))
+    verifier_status(pod).is_some_and(|status| matches!(outcome(status), Outcome::Failed(_)))
+}
+
+/// What the node says of this pod's verifier.
+fn verifier_status(pod: &Pod) -> Option<&ContainerStatus> {
+    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
+    statuses.iter().find(|status| status.name == VERIFY_CONTAINER)
 }
 
 fn is_ready(pod: &Pod) -> bool {
@@ -381,9 +358,7 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 fn verified_at(pod: &Pod) -> Option<Timestamp> {
-    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
-    let status = statuses.iter().find(|status| status.name == VERIFY_CONTAINER)?;
-    let ended = status.state.as_ref()?.terminated.as_ref()?;
+    let ended = verifier_status(pod)?.state.as_ref()?.terminated.as_ref()?;
     ended.finished_at.as_ref().map(|time| time.0)
 }
 

@@ -21,7 +21,7 @@ use crate::{
     },
     evidence::Reason,
     policy::{Decision, World},
-    workload::{Plans, awaits_kserve},
+    workload::{Plans, awaits_kserve, controller},
 };
 
 /// What makes other workloads: it is asked about, and what it makes is not.
@@ -71,9 +71,8 @@ impl Template {
             metadata,
             spec,
         } = Workload::deserialize(workload).ok()?;
-        let mut owners = metadata.owner_references.into_iter().flatten();
-        let controller = owners.find(|owner| owner.controller == Some(true));
-        if controller.as_ref().is_some_and(was_asked_about) {
+        let controller = controller(metadata.owner_references.as_deref().unwrap_or_default());
+        if controller.is_some_and(was_asked_about) {
             return None;
         }
         let (at, between) = match (api_version.as_str(), kind.as_str()) {
@@ -84,7 +83,7 @@ impl Template {
             ("batch/v1", "CronJob") => ("/jobTemplate/spec/template", Some(("batch/v1", "Job"))),
             _ => return None,
         };
-        let name = metadata.name.unwrap_or_default();
+        let name = metadata.name.clone().unwrap_or_default();
         let between = between.map(|(version, kind)| WorkloadRef {
             api_version: version.into(),
             kind: kind.into(),
@@ -96,11 +95,7 @@ impl Template {
             kind,
             name,
         };
-        let above = controller.map(|owner| WorkloadRef {
-            api_version: owner.api_version,
-            kind: owner.kind,
-            name: owner.name,
-        });
+        let above = controller.map(WorkloadRef::from);
         let owners: Vec<_> = between.into_iter().chain([own]).chain(above).collect();
         let Written { metadata, spec: pod } = Written::deserialize(spec.pointer(at)?).ok()?;
         let pod = with_claims(pod, &spec, &owners[0].name);

@@ -18,7 +18,7 @@ use super::{MODEL_VOLUME, Pins, PodSettings, RunningModel, shape};
 
 pub use kserve::{KSERVE_SOURCE, awaits_kserve, kserve_would_repeat};
 pub use patch::additions;
-pub use verifier::{SOURCE_VOLUME, Terms, VERIFY_CONTAINER, terms};
+pub use verifier::{SOURCE_VOLUME, Terms, VERIFY_CONTAINER, of as verifier, terms};
 
 /// How many problems are told of one pod.
 const MAX_PROBLEMS: usize = 5;

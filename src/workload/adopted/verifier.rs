@@ -136,7 +136,7 @@ fn alone(container: Container) -> Container {
 }
 
 /// The verifier of this pod.
-pub(super) fn of(pod: &PodSpec) -> Option<&Container> {
+pub fn of(pod: &PodSpec) -> Option<&Container> {
     pod.init_containers
         .iter()
         .flatten()

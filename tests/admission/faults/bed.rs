@@ -137,6 +137,24 @@ impl Bed {
         self.service.leads_to(&doors);
     }
 
+    /// Sees that each of two operators answers by itself, and leads the Service to both. Returns a governed namespace in which
+    /// pods of no model may run, and one in which they may not.
+    pub async fn both_answer(&self, client: &Client, one: &Operator, two: &Operator) -> (String, String) {
+        self.ready(&[one, two]).await;
+        let (open, closed) = (
+            self.governed(client, "Allow").await,
+            self.governed(client, "Deny").await,
+        );
+        for operator in [one, two] {
+            self.service.leads_to(&[operator.door]);
+            self.service.cut();
+            admitted(client, &open).await;
+            refused(client, &closed, "UnmanagedPod").await;
+        }
+        self.service.leads_to(&[one.door, two.door]);
+        (open, closed)
+    }
+
     /// A governed namespace with a policy of its name, under which pods of no model are refused (`Deny`) or not (`Allow`).
     pub async fn governed(&self, client: &Client, unmanaged: &str) -> String {
         let namespace = testbed::governed_namespace(client).await;

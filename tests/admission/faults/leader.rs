@@ -7,7 +7,7 @@ use kube::Api;
 use probity::{api::v1alpha1::ModelDeployment, operator::LEASE};
 
 use super::{
-    bed::{Bed, Said, admitted, led_by, model, refused, since},
+    bed::{Bed, Said, led_by, model, since},
     load::{Answered, Load, shown},
 };
 use crate::renewal::{NAMESPACE, apply, eventually};
@@ -24,18 +24,7 @@ async fn a_killed_leader_is_replaced_and_the_other_answers_throughout() {
     let bed = bed.as_ref().unwrap();
     let client = bed.client().await;
     let (one, two) = (bed.operator("one"), bed.operator("two"));
-    bed.ready(&[&one, &two]).await;
-    let (open, closed) = (
-        bed.governed(&client, "Allow").await,
-        bed.governed(&client, "Deny").await,
-    );
-    for operator in [&one, &two] {
-        bed.service.leads_to(&[operator.door]);
-        bed.service.cut();
-        admitted(&client, &open).await;
-        refused(&client, &closed, "UnmanagedPod").await;
-    }
-    bed.service.leads_to(&[one.door, two.door]);
+    let (open, closed) = bed.both_answer(&client, &one, &two).await;
     let leads = led_by(&client, &[&one, &two]).await.identity.clone();
     let (leader, other) = if leads == one.identity {
         (one, two)

@@ -12,7 +12,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
 use serde_json::json;
 
 use super::{
-    bed::{Bed, Said, admitted, refused},
+    bed::{Bed, Said},
     load::{Answered, Load, shown},
 };
 use crate::renewal::{NAMESPACE, eventually};
@@ -62,18 +62,7 @@ async fn renewing_the_certificate_and_replacing_every_operator_under_load_fails_
     let bed = bed.as_ref().unwrap();
     let client = bed.client().await;
     let (one, two) = (bed.operator("first"), bed.operator("second"));
-    bed.ready(&[&one, &two]).await;
-    let (open, closed) = (
-        bed.governed(&client, "Allow").await,
-        bed.governed(&client, "Deny").await,
-    );
-    for operator in [&one, &two] {
-        bed.service.leads_to(&[operator.door]);
-        bed.service.cut();
-        admitted(&client, &open).await;
-        refused(&client, &closed, "UnmanagedPod").await;
-    }
-    bed.service.leads_to(&[one.door, two.door]);
+    let (open, closed) = bed.both_answer(&client, &one, &two).await;
     let began = Instant::now();
     let load = Load::start(&client, &[&open, &closed], A_SECOND);
 

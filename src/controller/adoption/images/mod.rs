@@ -15,7 +15,7 @@ use futures::{StreamExt as _, stream};
 use kube::{Api, Client, ResourceExt as _, runtime::controller::Action};
 use serde::Serialize;
 
-use super::super::{Context, Error, controller, error_policy, readable, world::Guarded};
+use super::super::{Context, Error, controller, readable, world::Guarded};
 use crate::{
     api::{
         IMAGES_FIELD_MANAGER,
@@ -64,12 +64,8 @@ pub(in super::super) async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let (controller, observer) = controller::<ModelDeployment>(client, &context);
-    controller
-        .reconcile_all_on(context.world.changes())
-        .graceful_shutdown_on(stop)
-        .run(reconcile, error_policy, context)
-        .for_each(|result| observer.observe(result))
-        .await;
+    let controller = controller.reconcile_all_on(context.world.changes());
+    observer.run(controller, reconcile, context, stop).await;
 }
 
 /// One look at the template of one model's workload.

@@ -11,7 +11,7 @@ use crate::{
     api::{GOVERNED_LABEL, v1alpha1::UnmanagedPods},
     policy::{
         Rules,
-        pods::judge as at_the_door,
+        pods::{judge as at_the_door, samples::with_additions},
         samples::{rules, signer},
     },
     workload::{Plans, samples},
@@ -60,7 +60,7 @@ impl Door {
 
     /// The pod as admission makes it from what its author wrote, before anything else happens to it.
     fn fitted(&self) -> Value {
-        let mut pod = bare();
+        let pod = bare();
         let typed: Pod = serde_json::from_value(pod.clone()).unwrap();
         let patch = additions(
             &self.model,
@@ -70,14 +70,7 @@ impl Door {
             &samples::settings(),
             NOW,
         );
-        for one in patch.unwrap().as_array().unwrap() {
-            let (parent, key) = one["path"].as_str().unwrap().rsplit_once('/').unwrap();
-            match pod.pointer_mut(parent).unwrap() {
-                Value::Array(items) => items.insert(key.parse().unwrap(), one["value"].clone()),
-                fields => fields[key.replace("~1", "/")] = one["value"].clone(),
-            }
-        }
-        pod
+        with_additions(pod, &patch.unwrap())
     }
 
     fn ask(&self, pod: &Value, requester: &str, owners: &[(&str, &str)]) -> Decision {
