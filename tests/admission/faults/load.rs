@@ -29,6 +29,7 @@ pub struct Answered {
 
 pub struct Load {
     stop: watch::Sender<bool>,
+    answered: watch::Receiver<bool>,
     askers: JoinSet<Vec<Answered>>,
     began: Instant,
 }
@@ -37,9 +38,10 @@ impl Load {
     /// So many questions a second, about these namespaces by turns, until it is stopped. What is late is caught up with.
     pub fn start(client: &Client, namespaces: &[&String], a_second: u32) -> Self {
         let (stop, stopped) = watch::channel(false);
+        let (answer, answered) = watch::channel(false);
         let mut askers = JoinSet::new();
         for asker in 0..ASKERS {
-            let (client, stopped) = (client.clone(), stopped.clone());
+            let (client, stopped, answer) = (client.clone(), stopped.clone(), answer.clone());
             let namespaces: Vec<String> = namespaces.iter().map(ToString::to_string).collect();
             askers.spawn(async move {
                 let mut pace = interval(Duration::from_secs(1) * ASKERS / a_second);
@@ -59,15 +61,23 @@ impl Load {
                         took: asked.elapsed(),
                         said,
                     });
+                    answer.send_replace(true);
                 }
                 answers
             });
         }
         Self {
             stop,
+            answered,
             askers,
             began: Instant::now(),
         }
+    }
+
+    /// Waits until somebody was answered.
+    pub async fn answered(&self) {
+        let answered = self.answered.clone().wait_for(|answered| *answered).await.is_ok();
+        assert!(answered, "those who ask have ended");
     }
 
     /// Ends it. Every answer, in the order of the questions.

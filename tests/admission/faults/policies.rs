@@ -43,6 +43,7 @@ async fn a_policy_that_goes_leaves_its_own_answer_or_that_of_no_policy() {
         policy(&client, &lax, &both, "Allow").await;
         refused(&client, &both, "UnmanagedPod").await;
         let load = Load::start(&client, &[&both], A_SECOND);
+        load.answered().await;
         goes(&lax).await;
         goes(&strict).await;
         refused(&client, &both, "NoPolicy").await;
@@ -64,6 +65,7 @@ async fn a_policy_that_goes_leaves_its_own_answer_or_that_of_no_policy() {
         policy(&client, &only, &only, "Allow").await;
         admitted(&client, &only).await;
         let load = Load::start(&client, &[&only], A_SECOND);
+        load.answered().await;
         goes(&only).await;
         refused(&client, &only, "NoPolicy").await;
         let answers = load.stop().await;
