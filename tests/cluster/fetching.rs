@@ -102,7 +102,10 @@ pub async fn a_fetch_killed_half_way_starts_over(bed: &'static Bed) {
         let pod = space.pods("large").await.pop()?;
         let staged = fs::read_dir(volume(&bed.node, &pod).join(".probity-fetch")).ok()?;
         let sizes = staged.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
-        sizes.into_iter().any(|size| size > 8 << 20).then_some(pod)
+        let half = sizes.into_iter().any(|size| size > 8 << 20);
+        // The node writes sooner than it tells which container does.
+        let told = status(&pod, "probity-fetch").is_some_and(|status| status.container_id.is_some());
+        (half && told).then_some(pod)
     })
     .await;
     assert!(!volume(&bed.node, &half).join(WEIGHTS).exists());
