@@ -3,9 +3,10 @@
 //! It looks verdicts up and never makes one; before it refuses a pod of a model it reads once what the watch may lack.
 
 mod objects;
+mod recall;
 mod templates;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
@@ -13,6 +14,7 @@ use kube::{ResourceExt as _, core::ObjectMeta};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
+use self::recall::Recall;
 use super::{
     AdmissionRequest, Answer, Judge, Operation,
     records::{Model, Records},
@@ -39,6 +41,7 @@ pub struct Gate {
     world: WorldView,
     records: Records,
     plans: Plans,
+    recall: Recall,
     clock: fn() -> Timestamp,
 }
 
@@ -49,6 +52,7 @@ impl Gate {
             world,
             records,
             plans: Plans::new(settings),
+            recall: Recall::default(),
             clock,
         }
     }
@@ -154,14 +158,15 @@ impl Gate {
         }
     }
 
-    fn recorded(&self, namespace: &str, name: &str, world: &World) -> Written {
-        let mut written = Written {
-            model: self.records.model(namespace, name),
-            ..Written::default()
-        };
-        let names = written.needed(world);
-        written.verifications = self.records.verifications(namespace, &names);
-        written
+    fn recorded(&self, namespace: &str, name: &str, world: &Arc<World>) -> Written {
+        let model = self.records.model(namespace, name);
+        let names = model.as_ref().map_or_else(Arc::default, |model| {
+            self.recall.needed(namespace, name, model, world)
+        });
+        Written {
+            model,
+            verifications: self.records.verifications(namespace, &names),
+        }
     }
 
     async fn read(&self, namespace: &str, name: &str, world: &World) -> Written {

@@ -12,6 +12,7 @@ mod audit;
 pub mod condition;
 pub mod metrics;
 pub mod model_deployment;
+mod notes;
 pub mod owners;
 pub mod policy;
 mod retry;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 
-use super::{Context, Error, Note, model_deployment::notes};
+use super::{Context, Error, Note, notes::notes};
 use crate::{
     api::{
         FIELD_MANAGER, RESOLVER_FIELD_MANAGER,

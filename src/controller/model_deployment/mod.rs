@@ -36,14 +36,14 @@ use crate::{
     workload::Workload,
 };
 
-use super::{Context, Error, adoption, controller, readable, world::Guarded};
+use super::{Context, Error, adoption, controller, notes::notes, readable, world::Guarded};
 pub use gather::Snapshot;
 use gather::gather;
 use looks::Begun;
 pub(super) use looks::Looks;
 pub use plan::{Desired, Judgement, Plan, plan};
 pub use serving::{PodFailure, Rollout, rollout};
-pub use status::{Outcome, notes, status};
+pub use status::{Outcome, status};
 
 /// Runs until `stop` resolves.
 pub async fn run(

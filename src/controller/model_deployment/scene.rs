@@ -17,7 +17,7 @@ use crate::{
         ArtifactVerification, ClusterDeploymentPolicy, ModelDeployment, ModelDeploymentStatus, TrustedKey,
     },
     artifact::oci::HostPolicy,
-    controller::{Note, Settings, model_deployment::notes},
+    controller::{Note, Settings, notes::notes},
     evidence::{Digest, Reason, Reference, Verdict},
     policy::{
         World, compile,

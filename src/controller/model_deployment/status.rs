@@ -17,15 +17,12 @@ use crate::{
 
 use super::{
     super::{
-        Note,
-        condition::{State, Wanted, conditions, find},
+        condition::{State, Wanted, conditions},
+        notes::{WOULD_DENY, signed},
     },
     plan::{Judgement, Plan, UNMEASURED},
     serving::Rollout,
 };
-
-/// The reason of `PolicySatisfied` while a policy that only warns does not hold.
-const WOULD_DENY: &str = "WouldDeny";
 
 /// What became of the planned objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -197,14 +194,6 @@ fn names(decision: &Decision) -> String {
     let signers = decision.signers.iter().map(|signer| signer.name.clone());
     let approvals = decision.approved_by.iter().map(|by| format!("{by} (approval)"));
     signers.chain(approvals).collect::<Vec<_>>().join(", ")
-}
-
-fn signed(by: &str) -> String {
-    if by.is_empty() {
-        // Which serves only where no policy that is enforced asks for a signature.
-        return "signed by nobody that a policy names".to_owned();
-    }
-    format!("signed by {by}")
 }
 
 /// The tag and the first digits of the digest.
@@ -521,69 +510,6 @@ fn available(rollout: &Rollout) -> Wanted {
         (Some(_), 0) => Wanted::new(KIND, State::False, "NoPods", message),
         (Some(_), _) => Wanted::new(KIND, State::True, "PodsAvailable", message),
     }
-}
-
-/// The Events that tell what changed between two statuses.
-pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -> Vec<Note> {
-    let ready = |status: &ModelDeploymentStatus| find(status.conditions.as_deref(), "Ready").cloned();
-    let stalled = |status: &ModelDeploymentStatus| find(status.conditions.as_deref(), "Stalled").is_some();
-    let mut notes = Vec::new();
-    let served = old
-        .and_then(|old| old.serving.as_ref())
-        .map(|serving| serving.digest);
-    if let Some(serving) = new
-        .serving
-        .as_ref()
-        .filter(|serving| Some(serving.digest) != served)
-    {
-        notes.push(Note {
-            warning: false,
-            reason: "Serving".into(),
-            action: "RollOut",
-            message: format!("{} serves now, {}", serving.version, signed(&serving.signed_by)),
-        });
-    }
-    notes.extend(warning(old, new));
-    let Some(now) = ready(new).filter(|now| now.status != State::True.as_str()) else {
-        return notes;
-    };
-    let before = old.and_then(ready);
-    let other_reason = before.as_ref().is_none_or(|before| before.reason != now.reason);
-    let other_message = before.as_ref().is_none_or(|before| before.message != now.message);
-    // What is final is told whenever it reads differently; what is under way only when it turns into something else, for
-    // its message counts pods and seconds.
-    let (warning, action, tell) = match now.reason.as_str() {
-        "RollingOut" => (false, "RollOut", other_reason),
-        "Resolving" | "Verifying" | "ScaledToZero" => return notes,
-        _ if stalled(new) => (true, "Refuse", other_reason || other_message),
-        _ => (true, "Retry", other_reason),
-    };
-    if tell {
-        notes.push(Note {
-            warning,
-            reason: now.reason,
-            action,
-            message: now.message,
-        });
-    }
-    notes
-}
-
-/// What a policy that only warns says of a model, when it says something else than before.
-fn warning(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -> Option<Note> {
-    let of = |status: &ModelDeploymentStatus| {
-        find(status.conditions.as_deref(), "PolicySatisfied")
-            .filter(|condition| condition.reason == WOULD_DENY)
-            .cloned()
-    };
-    let (before, now) = (old.and_then(of), of(new)?);
-    let same = before.is_some_and(|before| before.message == now.message);
-    (!same).then_some(Note {
-        warning: true,
-        reason: now.reason,
-        action: "Warn",
-        message: now.message,
-    })
 }
 
 #[cfg(test)]

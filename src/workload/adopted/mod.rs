@@ -55,6 +55,20 @@ pub enum AdoptedSource {
     },
 }
 
+/// What the verifier reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// Nothing in the pod.
+    Elsewhere,
+    /// A volume of Probity's own for the claim.
+    Own,
+    /// A volume of the pod: its name, and the part of it.
+    Mount {
+        volume: String,
+        sub_path: Option<String>,
+    },
+}
+
 /// The pod, with what it lacks. What is there already and as planned stays as it is, so that fitting twice changes nothing.
 ///
 /// # Errors

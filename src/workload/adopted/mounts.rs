@@ -5,22 +5,8 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 
-use super::{AdoptedSource, Adoption, MODEL_VOLUME, VERIFY_CONTAINER, verifier};
+use super::{AdoptedSource, Adoption, MODEL_VOLUME, Source, VERIFY_CONTAINER, verifier};
 use crate::workload::images::same_image;
-
-/// What the verifier reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Source {
-    /// Nothing in the pod.
-    Elsewhere,
-    /// A volume of Probity's own for the claim.
-    Own,
-    /// A volume of the pod: its name, and the part of it.
-    Mount {
-        volume: String,
-        sub_path: Option<String>,
-    },
-}
 
 /// Every container of the pod with the list it is in, Probity's own not counted.
 pub(super) fn all(pod: &PodSpec) -> impl Iterator<Item = (&'static str, &Container)> {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use serde_json::Value;
 
-use super::{AdoptedSource, Adoption, mounts::Source};
+use super::{AdoptedSource, Adoption, Source};
 use crate::{
     evidence::Digest,
     workload::{CREDENTIALS_VOLUME, MODEL_VOLUME, PodSettings, objects, shape},
