@@ -17,7 +17,7 @@ use serde_json::{Value, value::RawValue};
 use self::recall::Recall;
 use super::{
     AdmissionRequest, Answer, Judge, Operation,
-    records::{Model, Records},
+    records::{Model, Records, Unread},
 };
 use crate::{
     api::{
@@ -25,7 +25,7 @@ use crate::{
         v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
     },
     controller::world::WorldView,
-    evidence::{Effect, Finding, Verdict},
+    evidence::{Effect, Finding, Reason, Verdict},
     policy::{
         Decision, World,
         pods::{self, PodRequest, Recorded},
@@ -104,7 +104,11 @@ impl Gate {
             return answer(&decision);
         }
         // What a pod rests on was written a moment ago, as a rule, and may be on its way to this replica.
-        answer(&decide(&self.read(&request.namespace, name, &world).await))
+        match self.read(&request.namespace, name, &world).await {
+            Ok(read) => answer(&decide(&read)),
+            // What cannot be read is not what is not there, and whoever makes pods tries again.
+            Err(unread) => Answer::deny(503, format!("{}: {unread}", Reason::NotReadYet)),
+        }
     }
 
     /// What the pod of a workload that a model governs lacks, as additions to it. One that cannot be mended is left as it is:
@@ -169,14 +173,14 @@ impl Gate {
         }
     }
 
-    async fn read(&self, namespace: &str, name: &str, world: &World) -> Written {
+    async fn read(&self, namespace: &str, name: &str, world: &World) -> Result<Written, Unread> {
         let mut written = Written {
-            model: self.records.read_model(namespace, name).await,
+            model: self.records.read_model(namespace, name).await?,
             ..Written::default()
         };
         let names = written.needed(world);
-        written.verifications = self.records.read_verifications(namespace, &names).await;
-        written
+        written.verifications = self.records.read_verifications(namespace, &names).await?;
+        Ok(written)
     }
 }
 
@@ -340,7 +344,7 @@ fn told(finding: &Finding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{Reason, RuleId};
+    use crate::evidence::RuleId;
 
     fn finding(effect: Effect, verdict: Verdict, reason: Option<Reason>) -> Finding {
         Finding {

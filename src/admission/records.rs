@@ -101,21 +101,30 @@ impl Records {
             .collect()
     }
 
-    /// The model of this name, read now; none when there is none or it cannot be read in time.
-    pub(super) async fn read_model(&self, namespace: &str, name: &str) -> Option<Model> {
+    /// The model of this name, read now; none when there is none.
+    pub(super) async fn read_model(&self, namespace: &str, name: &str) -> Result<Option<Model>, Unread> {
         let model = read(&self.client, namespace, name).await?;
-        Some(Arc::new(DeserializeGuard(Ok(model))))
+        Ok(model.map(|model| Arc::new(DeserializeGuard(Ok(model)))))
     }
 
     /// Those of these verifications that there are, read now.
-    pub async fn read_verifications(&self, namespace: &str, names: &[String]) -> Vec<ArtifactVerification> {
+    pub(super) async fn read_verifications(
+        &self,
+        namespace: &str,
+        names: &[String],
+    ) -> Result<Vec<ArtifactVerification>, Unread> {
         let reads = names.iter().map(|name| read(&self.client, namespace, name));
-        futures::future::join_all(reads)
-            .await
-            .into_iter()
-            .flatten()
-            .collect()
+        let read = futures::future::try_join_all(reads).await?;
+        Ok(read.into_iter().flatten().collect())
     }
+}
+
+/// The API server did not say in time what there is, which is not that there is nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {kind} {name} just now: try again")]
+pub(super) struct Unread {
+    kind: String,
+    name: String,
 }
 
 fn stored<K>(store: &Store<Guarded<K>>, namespace: &str, name: &str) -> Option<K>
@@ -126,20 +135,74 @@ where
     object.0.as_ref().ok().cloned()
 }
 
-async fn read<K>(client: &Client, namespace: &str, name: &str) -> Option<K>
+async fn read<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Unread>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     match tokio::time::timeout(READ_TIMEOUT, api.get_opt(name)).await {
-        Ok(Ok(object)) => object,
+        Ok(Ok(object)) => return Ok(object),
+        // There is one, and to try again would not make it readable.
+        Ok(Err(error @ kube::Error::SerdeError(_))) => {
+            tracing::warn!(kind = %K::kind(&()), namespace, name, %error, "an object is none that this version can read");
+            return Ok(None);
+        }
         Ok(Err(error)) => {
             tracing::warn!(kind = %K::kind(&()), namespace, name, %error, "cannot read what a pod rests on");
-            None
         }
         Err(_) => {
             tracing::warn!(kind = %K::kind(&()), namespace, name, "reading what a pod rests on took too long");
-            None
+        }
+    }
+    Err(Unread {
+        kind: K::kind(&()).into_owned(),
+        name: name.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use test_case::test_case;
+
+    use super::*;
+
+    /// A client whose API server always gives this answer, or none.
+    fn answering(answer: Option<(u16, &'static str)>) -> Client {
+        let service = tower::service_fn(move |_: Request<Body>| async move {
+            let Some((status, body)) = answer else {
+                return std::future::pending().await;
+            };
+            let response = Response::builder().status(status);
+            Ok::<_, Infallible>(response.body(Body::from(body.as_bytes().to_vec())).unwrap())
+        });
+        Client::new(service, "default")
+    }
+
+    const MISSING: &str =
+        r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}"#;
+    const NONSENSE: &str = r#"{"kind":"ModelDeployment","metadata":{"name":"digits"},"spec":7}"#;
+
+    #[test_case(Some((404, MISSING)) => true; "there is none")]
+    #[test_case(Some((200, NONSENSE)) => true; "it is none that can be read, now or later")]
+    #[test_case(Some((500, "{}")) => false; "an error")]
+    #[test_case(None => false; "no answer")]
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_read_is_not_what_is_not_there(answer: Option<(u16, &'static str)>) -> bool {
+        let (records, _) = Records::watch(&answering(answer));
+        match records.read_model("bank", "digits").await {
+            Ok(None) => true,
+            Ok(Some(_)) => panic!("there is no such model"),
+            Err(unread) => {
+                assert_eq!(
+                    unread.to_string(),
+                    "cannot read ModelDeployment digits just now: try again"
+                );
+                false
+            }
         }
     }
 }
