@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use kube::core::ObjectMeta;
 
 use super::{
-    ApprovalRule, Exemption, NamespaceSelector, Policy, Problem, Rules, SignerRule,
+    ApprovalRule, Exemption, IsolationRules, NamespaceSelector, Policy, Problem, Rules, SignerRule,
     checks::repositories::Repositories, trust::TrustRoots, written::policy_name,
 };
 use crate::{
@@ -50,6 +50,7 @@ pub fn compile<P: Policy>(policy: &P, trust: &TrustRoots) -> Rules {
         repositories,
         approved: approvals(body, &mut problems),
         revoked,
+        isolation: IsolationRules::compile(body, effect, &mut problems),
         unproven_pods: body.unproven_pods.unwrap_or(UnprovenPods::Report),
         unmanaged_pods: body.unmanaged_pods.unwrap_or(match effect {
             Effect::Enforce => UnmanagedPods::Deny,
@@ -88,6 +89,7 @@ fn empty<P: Policy>(meta: &ObjectMeta, namespaces: NamespaceSelector) -> Rules {
         repositories: None,
         approved: BTreeMap::new(),
         revoked: BTreeMap::new(),
+        isolation: IsolationRules::none(Effect::Enforce),
         unmanaged_pods: UnmanagedPods::Deny,
         unproven_pods: UnprovenPods::Report,
         exempt: Vec::new(),

@@ -144,6 +144,10 @@ fn under(effect: Effect, rules: Rules) -> Rules {
     Rules {
         effect,
         model_effect: effect,
+        isolation: super::IsolationRules {
+            effect,
+            ..rules.isolation
+        },
         ..rules
     }
 }

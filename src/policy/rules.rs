@@ -8,7 +8,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{checks::repositories::Repositories, select::NamespaceSelector};
+use super::{IsolationRules, checks::repositories::Repositories, select::NamespaceSelector};
 use crate::{
     api::v1alpha1::{TrustedKey, UnmanagedPods, UnprovenPods},
     evidence::{Digest, Effect, Failure, Reason, RuleId},
@@ -105,6 +105,8 @@ pub struct Rules {
     pub approved: BTreeMap<Digest, Vec<ApprovalRule>>,
     /// Digests that must never serve, and why.
     pub revoked: BTreeMap<Digest, String>,
+    /// How far models are shut off.
+    pub isolation: IsolationRules,
     /// What happens to pods that no `ModelDeployment` answers for.
     pub unmanaged_pods: UnmanagedPods,
     /// Which of those pods this policy lets run. Another policy that does not still refuses them.
@@ -123,7 +125,7 @@ impl Rules {
     pub fn effect_of(&self, rule: RuleId) -> Effect {
         match rule {
             // A policy that cannot be applied harms all its sections, so the strictest of them says what that means.
-            RuleId::Policy => self.effect.min(self.model_effect),
+            RuleId::Policy => self.effect.min(self.model_effect).min(self.isolation.effect),
             RuleId::ModelSignature | RuleId::ModelRepositories | RuleId::ModelRevoked => self.model_effect,
             RuleId::PodManaged => match self.unmanaged_pods {
                 UnmanagedPods::Deny => Effect::Enforce,

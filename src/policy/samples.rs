@@ -72,6 +72,7 @@ pub(super) fn rules(signers: Vec<SignerRule>) -> Rules {
         repositories: None,
         approved: BTreeMap::new(),
         revoked: BTreeMap::new(),
+        isolation: super::IsolationRules::none(Effect::Enforce),
         unmanaged_pods: UnmanagedPods::Deny,
         unproven_pods: crate::api::v1alpha1::UnprovenPods::Report,
         exempt: Vec::new(),

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rules;
+use super::{Isolation, rules};
 use crate::evidence::{Digest, Effect};
 
 /// What must hold in the namespaces it selects. Several policies apply side by side: each must be satisfied.
@@ -80,6 +80,9 @@ pub struct PolicyBody {
     pub signers: Vec<SignerDefinition>,
     /// What must hold for the model itself.
     pub model: ModelRequirements,
+    /// How far models are shut off from what they do not need.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
     /// What happens to pods that no `ModelDeployment` answers for. Left out: `Deny`, or as mild as the policy's `effect`:
     /// `Warn` under `Warn`, `Allow` under `Audit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 
 mod artifact_verification;
 mod deployment_policy;
+mod isolation;
 mod model_deployment;
 mod rules;
 mod trust_root;
@@ -15,6 +16,9 @@ pub use deployment_policy::{
     DeploymentPolicy, DeploymentPolicySpec, KeySigner, MAX_GRACE_PERIOD_SECONDS, ModelRequirements,
     OnViolation, PodExemption, PolicyBody, PolicyStatus, Revocation, SignerDefinition, UnmanagedPods,
     UnprovenPods, ViolationAction,
+};
+pub use isolation::{
+    Client, EgressPeer, EgressPort, EgressRule, IpBlock, Isolation, NetworkIsolation, PodPeer, Transport,
 };
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,

@@ -11,7 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rules;
+use super::{Client, EgressRule, rules};
 use crate::evidence::{Digest, Finding, Reason as ReasonCode, SignerIdentity};
 
 /// This model, served this way.
@@ -40,7 +40,7 @@ use crate::evidence::{Digest, Finding, Reason as ReasonCode, SignerIdentity};
     validation = rules::source_fits_runner()
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::server_or_workload(), validation = rules::runner_stays())]
+#[x_kube(validation = rules::server_or_workload(), validation = rules::runner_stays(), validation = rules::client_ports_fit_runner())]
 pub struct ModelDeploymentSpec {
     /// Which model, and where it is mounted.
     pub model: Model,
@@ -51,6 +51,18 @@ pub struct ModelDeploymentSpec {
     /// find the verified model at `model.mountPath`, read-only, and nothing else there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload_ref: Option<WorkloadRef>,
+    /// Who may call the model. Declaring it closes its port to everybody else, also where no policy asks for isolation;
+    /// `[]` is nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 32))]
+    pub clients: Option<Vec<Client>>,
+    /// Whom the model's pods may talk to, beyond name look-ups and the fetching of the model; policies set the ceiling.
+    /// Declaring it closes everything else, also where no policy asks for isolation; `[]` is nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 16))]
+    pub egress: Option<Vec<EgressRule>>,
 }
 
 /// A workload in the model's namespace that somebody else made.

@@ -241,6 +241,83 @@ pub fn repository_name() -> Rule {
         .message("must be host/repository, without scheme, tag and digest")
 }
 
+/// A section that asks for nothing is a typing error: the API server drops what it does not know.
+pub fn isolation_asks_for_something() -> Rule {
+    Rule::new("has(self.network)").message("asks for nothing: set network, or leave isolation out")
+}
+
+/// A ceiling without default deny would limit nothing.
+pub fn ceiling_needs_network() -> Rule {
+    Rule::new("!has(self.egressCeiling) || has(self.network)")
+        .message("limits nothing without network: set network to DefaultDeny, or leave egressCeiling out")
+        .field_path(".egressCeiling")
+}
+
+/// Whom monitoring is opened for is a question only where the rest is closed.
+pub fn monitoring_needs_network() -> Rule {
+    Rule::new("!has(self.monitoring) || has(self.network)")
+        .message("opens nothing without network: set network to DefaultDeny, or leave monitoring out")
+        .field_path(".monitoring")
+}
+
+/// A peer without any selector would be everybody, by accident.
+pub fn peer_has_a_selector() -> Rule {
+    Rule::new("has(self.namespaceSelector) || has(self.podSelector)").message(
+        "needs namespaceSelector, podSelector or both; `namespaceSelector: {}` is every pod in the cluster",
+    )
+}
+
+/// A peer is pods or addresses.
+pub fn pods_or_addresses() -> Rule {
+    Rule::new("has(self.ipBlock) != (has(self.namespaceSelector) || has(self.podSelector))").message(
+        "needs either ipBlock or selectors (namespaceSelector, podSelector or both): Kubernetes knows no peer that is both",
+    )
+}
+
+/// A range of addresses has one spelling.
+pub fn cidr_grammar() -> Rule {
+    Rule::new("isCIDR(self) && string(cidr(self).masked()) == self").message(
+        "must be a range of addresses such as 192.0.2.0/24 or 2001:db8::/64, beginning with its first address",
+    )
+}
+
+/// The metadata service gives a pod its node's credentials.
+pub fn cidr_is_not_metadata() -> Rule {
+    Rule::new(concat!(
+        "!isCIDR(self) || (!cidr('169.254.0.0/16').containsCIDR(cidr(self))",
+        " && !cidr('fd00:ec2::254/128').containsCIDR(cidr(self)))",
+    ))
+    .message(
+        "must not be the address of a cloud's metadata service (169.254.0.0/16, fd00:ec2::254), which gives away the node's credentials: leave it out",
+    )
+}
+
+/// What is left out of a range lies in it, and is not all of it.
+pub fn except_within_cidr() -> Rule {
+    Rule::new(concat!(
+        "!has(self.except) || !isCIDR(self.cidr) || self.except.all(range, isCIDR(range)",
+        " && string(cidr(range).masked()) == range && range != self.cidr && cidr(self.cidr).containsCIDR(cidr(range)))",
+    ))
+    .message("must be ranges such as 192.0.2.128/25 that lie within cidr and are smaller than it")
+    .field_path(".except")
+}
+
+/// A range of ports begins before it ends.
+pub fn end_port_after_port() -> Rule {
+    Rule::new("!has(self.endPort) || self.endPort >= self.port")
+        .message("must not be before port: it is the last port of the range")
+        .field_path(".endPort")
+}
+
+/// The port of a server is said once; that of a workload somebody else runs is said here.
+pub fn client_ports_fit_runner() -> Rule {
+    Rule::new("!has(self.clients) || self.clients.all(client, has(client.port) != has(self.server))")
+        .message(
+            "have a port with workloadRef, where nothing else says it, and none with server, which has one: add or remove port",
+        )
+        .field_path(".clients")
+}
+
 /// The subject of a verdict never changes under it.
 pub fn spec_is_immutable() -> Rule {
     Rule::new("self.spec == oldSelf.spec")
@@ -256,19 +333,28 @@ pub fn value<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 
 /// Kubernetes' label selector, with the bounds and rules that its own schema leaves to the code behind it.
 pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
+    selector("Labels the namespace must have, with these very values.", 64)
+}
+
+/// The same for the peers of a network rule, of which there may be many.
+pub fn peer_selector(_: &mut SchemaGenerator) -> Schema {
+    selector("Labels it must have, with these very values.", 16)
+}
+
+fn selector(labels: &str, most: u32) -> Schema {
     json_schema!({
         "type": "object",
         "properties": {
             "matchLabels": {
-                "description": "Labels the namespace must have, with these very values.",
+                "description": labels,
                 "type": "object",
-                "maxProperties": 64,
+                "maxProperties": most,
                 "additionalProperties": {"type": "string", "maxLength": 63}
             },
             "matchExpressions": {
                 "description": "Expressions about labels; all of them must hold.",
                 "type": "array",
-                "maxItems": 64,
+                "maxItems": most,
                 "items": {
                     "type": "object",
                     "required": ["key", "operator"],
@@ -283,7 +369,7 @@ pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
                         },
                         "values": {
                             "description": "What `In` and `NotIn` compare with.",
-                            "type": "array", "maxItems": 64, "items": {"type": "string", "maxLength": 63}
+                            "type": "array", "maxItems": most, "items": {"type": "string", "maxLength": 63}
                         }
                     },
                     "x-kubernetes-validations": [{
