@@ -17,14 +17,14 @@ use serde_json::{Value, value::RawValue};
 use self::recall::Recall;
 use super::{
     AdmissionRequest, Answer, Judge, Operation,
-    records::{Model, Records, Unread},
+    records::{Model, Records},
 };
 use crate::{
     api::{
         GROUP,
         v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
     },
-    controller::world::WorldView,
+    controller::{owners::Unread, world::WorldView},
     evidence::{Effect, Finding, Reason, Verdict},
     policy::{
         Decision, World,
@@ -71,7 +71,11 @@ impl Gate {
         let claim = if old.is_none() {
             self.claim(&request.namespace, user, &sent.pod).await
         } else {
-            Claim::default()
+            Ok(Claim::default())
+        };
+        let mut claim = match claim {
+            Ok(claim) => claim,
+            Err(unread) => return not_read(&unread),
         };
         if claim.model.is_none() {
             for sent in [Some(&mut sent), old.as_mut()].into_iter().flatten() {
@@ -80,16 +84,16 @@ impl Gate {
                 }
             }
         }
-        let asked = PodRequest {
-            namespace: &request.namespace,
-            requester: user,
-            pod: &sent.pod,
-            spec: &sent.spec,
-            old: old.as_ref().map(|old| &old.pod),
-            owners: &claim.owners,
-        };
         let (world, now) = (self.world.current(), (self.clock)());
-        let decide = |recorded: &Written| {
+        let decide = |recorded: &Written, owners: &[WorkloadRef]| {
+            let asked = PodRequest {
+                namespace: &request.namespace,
+                requester: user,
+                pod: &sent.pod,
+                spec: &sent.spec,
+                old: old.as_ref().map(|old| &old.pod),
+                owners,
+            };
             let recorded = Recorded {
                 model: recorded.model(),
                 verifications: &recorded.verifications,
@@ -97,17 +101,40 @@ impl Gate {
             pods::judge(&asked, recorded, &world, &self.plans, now)
         };
         let Some(name) = &claim.model else {
-            return answer(&decide(&Written::default()));
+            return answer(&decide(&Written::default(), &claim.owners));
         };
-        let decision = decide(&self.recorded(&request.namespace, name, &world));
+        let decision = decide(&self.recorded(&request.namespace, name, &world), &claim.owners);
         if decision.admits() {
             return answer(&decision);
         }
         // What a pod rests on was written a moment ago, as a rule, and may be on its way to this replica.
-        match self.read(&request.namespace, name, &world).await {
-            Ok(read) => answer(&decide(&read)),
-            // What cannot be read is not what is not there, and whoever makes pods tries again.
-            Err(unread) => Answer::deny(503, format!("{}: {unread}", Reason::NotReadYet)),
+        let read = match self.read(&request.namespace, name, &world).await {
+            Ok(read) => read,
+            Err(unread) => return not_read(&unread),
+        };
+        // A model that only this read knows may govern what the pod goes back to.
+        if let Some(model) = read.model().filter(|model| model.spec.workload_ref.is_some())
+            && claim.owners.is_empty()
+        {
+            claim.owners = match self.owners(&request.namespace, &sent.pod, &[model]).await {
+                Ok(owners) => owners,
+                Err(unread) => return not_read(&unread),
+            };
+        }
+        answer(&decide(&read, &claim.owners))
+    }
+
+    /// The controllers that the pod goes back to, as far as one of these models governs one of them.
+    async fn owners(
+        &self,
+        namespace: &str,
+        pod: &Pod,
+        models: &[&ModelDeployment],
+    ) -> Result<Vec<WorkloadRef>, Unread> {
+        let known = |owners: &[WorkloadRef]| models.iter().any(|model| pods::governs(model, owners));
+        match controller(pod.owner_references()) {
+            Some(direct) if !models.is_empty() => self.records.owners(namespace, direct, known).await,
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -116,7 +143,8 @@ impl Gate {
     async fn additions(&self, request: &AdmissionRequest) -> Option<Value> {
         let mut sent = Sent::read(request.object.as_deref()).ok()??;
         let user = &request.user_info.username;
-        let claim = self.claim(&request.namespace, user, &sent.pod).await;
+        // What cannot be read now is told when the pod is judged.
+        let claim = self.claim(&request.namespace, user, &sent.pod).await.ok()?;
         let (world, now) = (self.world.current(), (self.clock)());
         let written = self.recorded(&request.namespace, claim.model.as_ref()?, &world);
         let model = written
@@ -131,9 +159,9 @@ impl Gate {
     }
 
     /// Which model the pod is of: the one it names, or the one that governs the workload it goes back to.
-    async fn claim(&self, namespace: &str, requester: &str, pod: &Pod) -> Claim {
+    async fn claim(&self, namespace: &str, requester: &str, pod: &Pod) -> Result<Claim, Unread> {
         if !pods::is_made_by_kubernetes(requester) {
-            return Claim::default();
+            return Ok(Claim::default());
         }
         let named = pods::model(pod);
         let recorded = named.and_then(|name| self.records.model(namespace, name));
@@ -147,19 +175,12 @@ impl Gate {
             .iter()
             .filter_map(|model| model.0.as_ref().ok())
             .collect();
-        let owners = match controller(pod.owner_references()) {
-            Some(direct) if !adopting.is_empty() => {
-                let known =
-                    |owners: &[WorkloadRef]| adopting.iter().any(|model| pods::governs(model, owners));
-                self.records.owners(namespace, direct, known).await
-            }
-            _ => Vec::new(),
-        };
+        let owners = self.owners(namespace, pod, &adopting).await?;
         let governing = pods::governing(adopting, &owners).map(kube::ResourceExt::name_any);
-        Claim {
+        Ok(Claim {
             model: named.map(ToOwned::to_owned).or(governing),
             owners,
-        }
+        })
     }
 
     fn recorded(&self, namespace: &str, name: &str, world: &Arc<World>) -> Written {
@@ -297,6 +318,11 @@ impl Sent {
         self.pod.spec = Option::deserialize(&self.spec)?;
         Ok(())
     }
+}
+
+/// What cannot be read is not what is not there, and whoever makes pods tries again.
+fn not_read(unread: &Unread) -> Answer {
+    Answer::deny(503, format!("{}: {unread}", Reason::NotReadYet))
 }
 
 /// A decision as the API server is told it.

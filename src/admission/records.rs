@@ -19,7 +19,10 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     api::v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
-    controller::{owners::Owners, world::follow},
+    controller::{
+        owners::{Owners, Unread},
+        world::follow,
+    },
 };
 
 /// How long a read may take: well below what the API server gives the webhook.
@@ -89,7 +92,7 @@ impl Records {
         namespace: &str,
         direct: &OwnerReference,
         known: impl Fn(&[WorkloadRef]) -> bool,
-    ) -> Vec<WorkloadRef> {
+    ) -> Result<Vec<WorkloadRef>, Unread> {
         self.owners.chain(&self.client, namespace, direct, known).await
     }
 
@@ -117,14 +120,6 @@ impl Records {
         let read = futures::future::try_join_all(reads).await?;
         Ok(read.into_iter().flatten().collect())
     }
-}
-
-/// The API server did not say in time what there is, which is not that there is nothing.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read {kind} {name} just now: try again")]
-pub(super) struct Unread {
-    kind: String,
-    name: String,
 }
 
 fn stored<K>(store: &Store<Guarded<K>>, namespace: &str, name: &str) -> Option<K>

@@ -257,6 +257,9 @@ pub enum Error {
     /// Evicting a pod failed.
     #[error(transparent)]
     Evict(#[from] EvictError),
+    /// What a pod goes back to could not be read.
+    #[error(transparent)]
+    Unread(#[from] owners::Unread),
     /// The object is not as this version knows its kind: its definition is another version's, or was when it was written.
     #[error("this version cannot read it, and leaves it alone: correct it, or delete it ({0})")]
     Unreadable(String),
@@ -270,6 +273,7 @@ impl Error {
             Self::Apply(error) => error.cause(),
             Self::Status(error) => error.cause(),
             Self::Evict(error) => error.cause(),
+            Self::Unread(_) => return "transient",
             Self::Unreadable(_) => return "unreadable",
         };
         match cause {

@@ -45,7 +45,7 @@ impl Owners {
         namespace: &str,
         direct: &OwnerReference,
         known: impl Fn(&[WorkloadRef]) -> bool,
-    ) -> Vec<WorkloadRef> {
+    ) -> Result<Vec<WorkloadRef>, Unread> {
         let mut owners = Vec::new();
         let mut next = Some(direct.clone());
         while let Some(owner) = next.take() {
@@ -53,35 +53,56 @@ impl Owners {
             if known(&owners) || owners.len() == MAX_OWNERS {
                 break;
             }
-            next = self.of(client, namespace, &owner).await;
+            next = self.of(client, namespace, &owner).await?;
         }
-        owners
+        Ok(owners)
     }
 
     /// The controller of this owner; none when it has none, is of another kind, or is not there under this uid.
-    async fn of(&self, client: &Client, namespace: &str, owner: &OwnerReference) -> Option<OwnerReference> {
+    async fn of(
+        &self,
+        client: &Client,
+        namespace: &str,
+        owner: &OwnerReference,
+    ) -> Result<Option<OwnerReference>, Unread> {
         let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(controller) = known().get(&owner.uid) {
-            return Some(controller.clone());
+            return Ok(Some(controller.clone()));
         }
         let found = match (owner.api_version.as_str(), owner.kind.as_str()) {
             ("apps/v1", "ReplicaSet") => read::<ReplicaSet>(client, namespace, owner).await?,
             ("apps/v1", "Deployment") => read::<Deployment>(client, namespace, owner).await?,
-            _ => return None,
+            _ => None,
         };
         // One without a controller may still get one.
-        let controller = controller(&found)?.clone();
+        let Some(controller) = found.as_deref().and_then(controller).cloned() else {
+            return Ok(None);
+        };
         let mut known = known();
         if known.len() >= MOST {
             known.clear();
         }
         known.insert(owner.uid.clone(), controller.clone());
-        Some(controller)
+        Ok(Some(controller))
     }
 }
 
-/// The owners of the object that this reference means; none when it is gone, another has its name, or it cannot be read in time.
-async fn read<K>(client: &Client, namespace: &str, owner: &OwnerReference) -> Option<Vec<OwnerReference>>
+/// The API server did not say in time what there is, which is not that there is nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {kind} {name} just now: try again")]
+pub struct Unread {
+    /// The object's kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The owners of the object that this reference means; none when it is gone or another has its name.
+async fn read<K>(
+    client: &Client,
+    namespace: &str,
+    owner: &OwnerReference,
+) -> Result<Option<Vec<OwnerReference>>, Unread>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
@@ -89,12 +110,11 @@ where
     let reading = tokio::time::timeout(READ_TIMEOUT, api.get_metadata_opt(&owner.name));
     match reading.await {
         Ok(Ok(found)) => {
-            let found = found.filter(|found| found.metadata.uid.as_ref() == Some(&owner.uid))?;
-            Some(found.metadata.owner_references.unwrap_or_default())
+            let found = found.filter(|found| found.metadata.uid.as_ref() == Some(&owner.uid));
+            return Ok(found.map(|found| found.metadata.owner_references.unwrap_or_default()));
         }
         Ok(Err(error)) => {
             tracing::warn!(kind = owner.kind, namespace, name = owner.name, %error, "cannot read what a pod goes back to");
-            None
         }
         Err(_) => {
             tracing::warn!(
@@ -103,7 +123,10 @@ where
                 name = owner.name,
                 "reading what a pod goes back to took too long"
             );
-            None
         }
     }
+    Err(Unread {
+        kind: owner.kind.clone(),
+        name: owner.name.clone(),
+    })
 }

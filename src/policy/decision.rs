@@ -271,7 +271,7 @@ fn unresolved(facts: &Facts, rules: &[&Rules]) -> Option<Finding> {
     let (verdict, reason, message) = match &facts.verification {
         Evidence::Wait(what) => (Verdict::Wait, None, what.clone()),
         Evidence::Unknown(failure) => (Verdict::Unknown, Some(failure.reason), failure.message.clone()),
-        Evidence::Owed => return None,
+        Evidence::Owed(_) => return None,
         Evidence::Known(_) => {
             let message = "what the reference names is not known, and yet it was verified";
             (Verdict::Unknown, Some(Reason::Internal), message.to_owned())

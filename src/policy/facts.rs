@@ -9,7 +9,10 @@ use std::{
 use super::{World, world};
 use crate::{
     api::v1alpha1::{ArtifactVerificationSpec, ArtifactVerificationStatus, VerificationVerdict},
-    evidence::{ArtifactReport, Digest, Failure, FileDifference, Origin, Outcome, Reason, SignerIdentity},
+    evidence::{
+        ArtifactReport, Digest, Failure, FileDifference, KeyFingerprint, Origin, Outcome, Reason,
+        SignerIdentity,
+    },
 };
 
 /// A fact that may not be known. Only [`Evidence::Known`] can ever admit.
@@ -22,8 +25,8 @@ pub enum Evidence<T> {
     /// It could not be read.
     Unknown(Failure),
     /// The check can only be made inside the pod, and the pod brings exactly what makes it before anything reads the model:
-    /// only whoever has seen that of the very pod may say so.
-    Owed,
+    /// only whoever has seen that of the very pod may say so. One signature is looked for, by any one of these keys.
+    Owed(BTreeSet<KeyFingerprint>),
 }
 
 /// What a finished verification found.
@@ -225,7 +228,7 @@ mod tests {
         match evidence {
             Evidence::Known(Verification { failure: None, .. }) => "verified",
             Evidence::Known(_) => "refused",
-            Evidence::Wait(_) | Evidence::Owed => "wait",
+            Evidence::Wait(_) | Evidence::Owed(_) => "wait",
             Evidence::Unknown(Failure {
                 reason: Reason::Internal,
                 ..

@@ -36,7 +36,7 @@ pub use decision::{Decision, MAX_FINDINGS, evaluate, foregone, severity};
 pub use facts::{Evidence, Facts, Verification};
 pub use isolation::{IsolationRules, NetworkRule};
 pub use request::{Request, as_it_serves, folder_hash, pinned, source_hash};
-pub use requirements::{MAX_KEYS, is_enforced, observed_keys, required_keys};
+pub use requirements::{MAX_KEYS, is_enforced, observed_keys, required_keys, sufficient_keys};
 pub use rules::{ApprovalRule, Exemption, Problem, Rules, SignerRule};
 pub use select::{NamespaceSelector, selecting};
 pub use verdicts::Verifications;

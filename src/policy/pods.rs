@@ -21,7 +21,7 @@ use serde_json::Value;
 
 pub use adopted::{Way, additions, fits_pods, governing, governs, ways};
 pub use audit::{Audited, PodThere, Said, audit};
-pub use standing::{PodStanding, Stand, Standing, next_to_evict, pin};
+pub use standing::{PodStanding, Replacement, Stand, Standing, next_to_evict, pin};
 pub use template::Template;
 
 use super::{Decision, Rules, Verifications, World, decision::no_policy, selecting};

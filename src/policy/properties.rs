@@ -11,8 +11,8 @@ use super::{
     Decision, Evidence, Facts, NamespaceSelector, Rules, Verification, World, compile,
     decision::is_elsewhere,
     evaluate, foregone, observed_keys, required_keys,
-    samples::{self, OTHER, SUBJECT, key, refused, verified},
-    selecting,
+    samples::{self, OTHER, SUBJECT, fingerprint, key, refused, verified},
+    selecting, sufficient_keys,
     trust::TrustRoots,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         GOVERNED_LABEL,
         v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy},
     },
-    evidence::{Digest, Effect, Failure, Reason, Reference, Verdict},
+    evidence::{Digest, Effect, Failure, Reason, Reference, RuleId, Verdict},
 };
 
 const KEYS: [u8; 4] = [1, 2, 3, 4];
@@ -247,6 +247,37 @@ proptest! {
         let before = decide(&facts, &rules);
         let more = [rules, vec![own(further, &facts.namespace)]].concat();
         prop_assert!(decide(&facts, &more).verdict >= before.verdict);
+    }
+
+    /// A pod's verifier knows keys and no policy. What it lets in is what today's policies admit of content that was looked at.
+    #[test]
+    fn what_a_pod_is_let_in_to_verify_is_what_policies_admit(
+        facts in facts(unknown()), mut rules in vec(policy(), 1..4), further in policy(),
+    ) {
+        rules[0].namespaces = everywhere();
+        let facts = Facts { governed: true, observed: None, ..facts };
+        let owed = |rules: &[Rules]| {
+            let labels = [(GOVERNED_LABEL.to_owned(), "true".to_owned())];
+            let labels = facts.namespace_labels.clone().into_iter().chain(labels).collect();
+            let world = World { rules: rules.to_vec(), namespaces: [(facts.namespace.clone(), labels)].into() };
+            let keys = sufficient_keys(&world, &facts.namespace, facts.digest, Timestamp::UNIX_EPOCH);
+            let keys = keys.into_iter().map(|key| key.fingerprint).collect();
+            Facts { verification: Evidence::Owed(keys), ..facts.clone() }
+        };
+        let promised = owed(&rules);
+        let Evidence::Owed(keys) = &promised.verification else { unreachable!() };
+        if decide(&promised, &rules).admits() {
+            for n in (1..10).filter(|n| keys.contains(&fingerprint(*n))) {
+                let found = Facts { digest: Some(SUBJECT), verification: Evidence::Known(verified(&[n])), ..facts.clone() };
+                let decision = decide(&found, &rules);
+                let refused = decision.findings.iter().find(|one| {
+                    one.rule == RuleId::ModelSignature && one.effect == Effect::Enforce && one.verdict != Verdict::Pass
+                });
+                prop_assert_eq!(refused, None, "signed with key {}", n);
+            }
+        }
+        let more = [rules.clone(), vec![further]].concat();
+        prop_assert!(decide(&owed(&more), &more).verdict >= decide(&promised, &rules).verdict);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Rules, World, selecting};
+use jiff::Timestamp;
+
+use super::{Rules, World, checks::signature::is_enough, selecting};
 use crate::{
     api::v1alpha1::TrustedKey,
-    evidence::{Effect, KeyFingerprint, RuleId},
+    evidence::{Digest, Effect, KeyFingerprint, RuleId},
 };
 
 /// At most this many keys are looked for in one verification; policies that need more deny, and say so.
@@ -19,7 +21,32 @@ pub fn required_keys(world: &World, namespace: &str) -> Vec<TrustedKey> {
     keys(world, namespace, true)
 }
 
-/// The same for policies that are not enforced, when they ask for a key that the others do not. It is a question of its
+/// The keys of which each alone is enough for every enforced policy that selects the namespace, for content of this digest
+/// where it is known: what a verifier may trust that looks for one signature and asks no policy. Never more of them than
+/// [`required_keys`], and none where a policy asks for more than one signature.
+pub fn sufficient_keys(
+    world: &World,
+    namespace: &str,
+    digest: Option<Digest>,
+    now: Timestamp,
+) -> Vec<TrustedKey> {
+    let Some(labels) = world.namespaces.get(namespace) else {
+        return Vec::new();
+    };
+    let enforced: Vec<&Rules> = selecting(&world.rules, namespace, labels)
+        .filter(|rules| is_enforced(rules))
+        .collect();
+    let enough = |key: &TrustedKey| {
+        enforced
+            .iter()
+            .all(|rules| is_enough(key.fingerprint, digest, rules, now))
+    };
+    let mut keys = required_keys(world, namespace);
+    keys.retain(enough);
+    keys
+}
+
+/// The same as [`required_keys`] for policies that are not enforced, when they ask for a key that the others do not. It is a question of its
 /// own then: one more key is another verification, and for that no enforced policy may have to wait.
 pub fn observed_keys(world: &World, namespace: &str) -> Option<Vec<TrustedKey>> {
     let (required, observed) = (keys(world, namespace, true), keys(world, namespace, false));

@@ -62,7 +62,7 @@ pub(super) async fn gather(
         let owners = context
             .owners
             .chain(&context.client, &namespace, direct, known)
-            .await;
+            .await?;
         // A workload of the same name that is gone leaves pods behind that are nobody's.
         let is_its = owners.len() > 1 || object.uid().as_ref() == Some(&direct.uid);
         if governs(model, &owners) && is_its {

@@ -184,10 +184,12 @@ impl Models {
         }
         let models = || self.records.values().map(|record| &record.model);
         let known = |owners: &[WorkloadRef]| models().any(|model| pods::governs(model, owners));
-        let owners = context
+        let read = context
             .owners
             .chain(&context.client, namespace, direct, known)
             .await;
+        // What could not be read is asked for again with the next pod, and at the next round.
+        let Ok(owners) = read else { return Vec::new() };
         self.owners.insert(direct.uid.clone(), owners.clone());
         owners
     }

@@ -409,7 +409,7 @@ fn artifact_verified(plan: &Plan, summary: &Summary) -> Wanted {
     };
     match &judged.evidence {
         Evidence::Wait(message) => Wanted::new(KIND, State::Unknown, "Verifying", message),
-        Evidence::Owed => Wanted::new(
+        Evidence::Owed(_) => Wanted::new(
             KIND,
             State::Unknown,
             "Verifying",

@@ -34,7 +34,7 @@ pub fn not_revoked(facts: &Facts, rules: &Rules) -> Option<Finding> {
                 digest.short()
             ),
         ),
-        None if facts.verification == Evidence::Owed => {
+        None if matches!(facts.verification, Evidence::Owed(_)) => {
             says.pass("the pod itself refuses what is revoked".to_owned())
         }
         None if digests.is_empty() => {
@@ -47,7 +47,7 @@ pub fn not_revoked(facts: &Facts, rules: &Rules) -> Option<Finding> {
 fn verified(facts: &Facts) -> Option<Digest> {
     match &facts.verification {
         Evidence::Known(verification) => Some(verification.digest),
-        Evidence::Wait(_) | Evidence::Unknown(_) | Evidence::Owed => None,
+        Evidence::Wait(_) | Evidence::Unknown(_) | Evidence::Owed(_) => None,
     }
 }
 

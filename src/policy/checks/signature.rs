@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Says, approval, quorum};
 use crate::{
-    evidence::{Failure, FileDifference, Finding, KeyFingerprint, Reason, RuleId},
+    evidence::{Digest, Failure, FileDifference, Finding, KeyFingerprint, Reason, RuleId},
     policy::{ApprovalRule, Evidence, Facts, Rules, SignerRule, Verification},
 };
 
@@ -28,12 +28,7 @@ pub fn signed_by_trusted(facts: &Facts, rules: &Rules, now: Timestamp) -> Findin
         Evidence::Known(verification) => verification,
         Evidence::Wait(what) => return says.wait(what.clone()),
         Evidence::Unknown(failure) => return says.unknown(failure),
-        Evidence::Owed => {
-            let whom = rules.signer_names();
-            return says.pass(format!(
-                "the pod itself sees to it that {whom} signed, before anything reads the model"
-            ));
-        }
+        Evidence::Owed(keys) => return owed(&says, keys, facts.digest, now),
     };
     if facts.digest != Some(verification.digest) {
         let message = "the verification speaks of other content than what is deployed";
@@ -76,6 +71,35 @@ pub fn signed_by_trusted(facts: &Facts, rules: &Rules, now: Timestamp) -> Findin
     let mut text = explain_too_few(verification, rules, &signed, count);
     text.push_str(&explain_approvals(&approvals, verification, rules, now));
     says.fail(Reason::SignerMismatch, text)
+}
+
+/// The pod looks for one signature by any of these keys: each of them, alone, must be enough for this policy.
+fn owed(says: &Says<'_>, keys: &BTreeSet<KeyFingerprint>, digest: Option<Digest>, now: Timestamp) -> Finding {
+    let rules = says.rules;
+    let whom = rules.signer_names();
+    if !keys.is_empty() && keys.iter().all(|key| is_enough(*key, digest, rules, now)) {
+        return says.pass(format!(
+            "the pod itself sees to it that {whom} signed, before anything reads the model"
+        ));
+    }
+    let mut own = rules.signers.iter().flat_map(|signer| &signer.keys);
+    let text = if own.any(|key| is_enough(key.fingerprint, digest, rules, now)) {
+        format!(
+            "a pod looks for one signature, and no key is enough for this policy ({whom}) and for every other that is enforced here: name a signer whom all of them accept, or deliver the model from a registry"
+        )
+    } else {
+        format!(
+            "a pod looks for one signature, and this policy asks for {} of {whom}: deliver the model from a registry, or lower model.threshold",
+            rules.threshold
+        )
+    };
+    says.fail(Reason::SignerMismatch, text)
+}
+
+/// Whether one signature by this key is enough for this policy, with who approves of the content, where that is known.
+pub fn is_enough(key: KeyFingerprint, digest: Option<Digest>, rules: &Rules, now: Timestamp) -> bool {
+    let approvals = digest.map_or(0, |digest| approval::standing(digest, rules, now).len());
+    quorum::count(&rules.signers, &BTreeSet::from([key])) + approvals >= rules.threshold.max(1)
 }
 
 /// Whether nobody whom any policy trusts said anything about the content, so that there is nothing to outweigh.

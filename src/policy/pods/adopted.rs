@@ -15,7 +15,9 @@ use crate::{
         v1alpha1::{ModelDeployment, TrustedKey, WorkloadRef},
     },
     evidence::{Digest, Effect, KeyArgument, Origin, Reason, RuleId},
-    policy::{Decision, Evidence, Facts, World, accept, evaluate, pinned, required_keys, selecting},
+    policy::{
+        Decision, Evidence, Facts, World, accept, evaluate, pinned, required_keys, selecting, sufficient_keys,
+    },
     workload::{
         AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, KSERVE_SOURCE, Pins, PodSettings, Terms, awaits_kserve,
         fit, kserve_would_repeat, odd, unfit,
@@ -83,7 +85,7 @@ pub fn ways(
     let mount_path = model.spec.model.mount_path.clone();
     let mount_path = mount_path.unwrap_or_else(|| DEFAULT_MOUNT_PATH.to_owned());
     let namespace = model.namespace().unwrap_or_default();
-    let keys = required_keys(world, &namespace);
+    let keys = sufficient_keys(world, &namespace, pinned(model), now);
     let source = match origin {
         Origin::Registry(_) => return fetched(model, &mount_path, recorded, world, now),
         Origin::Volume { ref claim, ref path } => AdoptedSource::Claim {
@@ -95,12 +97,13 @@ pub fn ways(
             terms: terms(model, &keys, world, settings),
         },
     };
-    let asked = !keys.is_empty();
+    let asked = !required_keys(world, &namespace).is_empty();
+    let owed = Evidence::Owed(keys.iter().map(|key| key.fingerprint).collect());
     // Where no policy that is enforced asks for signatures, nothing is put into pods, and the others are told so.
     let nobody_looks = "its pods are not verified while no policy that asks for signatures is enforced";
     let facts = Facts {
         observed: (!asked).then(|| Evidence::Wait(nobody_looks.to_owned())),
-        ..Facts::about(world, &namespace, origin, pinned(model), Evidence::Owed)
+        ..Facts::about(world, &namespace, origin, pinned(model), owed)
     };
     vec![Way {
         adoption: asked.then(|| Adoption {
@@ -186,13 +189,23 @@ fn argument(key: &TrustedKey) -> Option<String> {
     Some(argument.to_string())
 }
 
-/// Whether the model governs one of these controllers.
+/// Whether the model governs one of these controllers, the nearest to the pod first. A Deployment's pods go back to it through
+/// a `ReplicaSet`, an `InferenceService`'s through both, those of every other kind directly: what claims another way was not made by
+/// the workload's own controller. The chain may begin anywhere, for a template is judged without the pod.
 pub fn governs(model: &ModelDeployment, owners: &[WorkloadRef]) -> bool {
-    model
-        .spec
-        .workload_ref
-        .as_ref()
-        .is_some_and(|workload| owners.contains(workload))
+    let Some(workload) = &model.spec.workload_ref else {
+        return false;
+    };
+    let Some(at) = owners.iter().position(|owner| owner == workload) else {
+        return false;
+    };
+    let through: &[&str] = match workload.kind.as_str() {
+        "Deployment" => &["ReplicaSet"],
+        "InferenceService" => &["ReplicaSet", "Deployment"],
+        _ => &[],
+    };
+    let way: Vec<&str> = owners[..at].iter().map(|owner| owner.kind.as_str()).collect();
+    through.ends_with(&way)
 }
 
 /// Which of these models governs one of the controllers: of several, the oldest.

@@ -12,7 +12,8 @@ use crate::{
     evidence::{CopyReport, Digest, Failure, Origin, Reason},
     policy::{Decision, Evidence, Facts, Verification, World, evaluate, pinned},
     workload::{
-        AdoptedSource, Adoption, PodSettings, Terms, VERIFY_CONTAINER, fit, odd, terms, unfit, verifier,
+        AdoptedSource, Adoption, PodSettings, SOURCE_VOLUME, Terms, VERIFY_CONTAINER, fit, odd, terms, unfit,
+        verifier,
     },
 };
 
@@ -37,11 +38,23 @@ pub enum Stand {
         reason: String,
         /// One sentence: what is wrong and what to do.
         message: String,
-        /// Whether a pod that its controller made in its place would be let in and verify the model.
-        replaceable: bool,
+        /// Whether a pod that its controller made in its place would be better.
+        replacement: Replacement,
         /// What today's policies say of it, when it is they who refuse it.
         refused: Option<Decision>,
     },
+}
+
+/// Whether a pod that is not proven is better replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replacement {
+    /// Another one would be refused, or would find the same.
+    Futile,
+    /// It verified something that is not the model any more. Another one is better if it finds the model, which is known once one
+    /// did: a wrong path must not cost the pods that serve.
+    OnceFound,
+    /// Another one would be let in, and would verify the model before it serves.
+    Better,
 }
 
 /// One pod of the workload.
@@ -70,16 +83,18 @@ pub fn pin(standing: &[PodStanding]) -> Option<Digest> {
 
 /// The pod to evict next: the first that is better replaced, while every other is ready. None when nobody's turn it is.
 pub fn next_to_evict(standing: &[PodStanding]) -> Option<&PodStanding> {
-    let replaceable = |pod: &&PodStanding| {
-        matches!(
-            pod.stand,
-            Stand::Unproven {
-                replaceable: true,
-                ..
-            }
-        )
+    let found = standing
+        .iter()
+        .any(|pod| matches!(pod.stand, Stand::Proven { .. }));
+    let better = |pod: &&PodStanding| match pod.stand {
+        Stand::Unproven { replacement, .. } => match replacement {
+            Replacement::Better => true,
+            Replacement::OnceFound => found,
+            Replacement::Futile => false,
+        },
+        Stand::Proven { .. } | Stand::Pending(_) => false,
     };
-    let next = standing.iter().find(replaceable)?;
+    let next = standing.iter().find(better)?;
     standing
         .iter()
         .all(|pod| pod.ready || pod.uid == next.uid)
@@ -105,16 +120,17 @@ pub struct Standing<'a> {
 }
 
 impl Standing<'_> {
-    /// How each of these pods stands, in the order of their names; those that are ending are left out.
+    /// How each of these pods stands, in the order of their names; those that are ending, or failed and are kept for somebody to
+    /// look at, are left out.
     pub fn of(&self, pods: &[Pod]) -> Vec<PodStanding> {
         let there = pods
             .iter()
-            .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !has_phase(pod, "Failed"));
         let mut standing: Vec<PodStanding> = there
             .map(|pod| PodStanding {
                 name: pod.name_any(),
                 uid: pod.uid().unwrap_or_default(),
-                ready: is_ready(pod),
+                ready: is_ready(pod) || has_phase(pod, "Succeeded"),
                 verified_at: verified_at(pod),
                 stand: self.stand(pod),
             })
@@ -155,6 +171,11 @@ impl Standing<'_> {
             let differences = unfit(spec, &raw, &as_claimed(adoption, spec), &settings);
             if differences.is_empty() {
                 return self.found(pod, way, adoption);
+            }
+            let former = from_where_it_says(adoption, spec);
+            if former.is_some_and(|former| unfit(spec, &raw, &former, &settings).is_empty()) {
+                let message = "it verified what spec.model.source named before: restart the workload, so that its pods verify what it names now";
+                return once_found(self.unproven(pod, Reason::PodNotAsPlanned.as_str(), message.into()));
             }
             closest.get_or_insert(differences);
         }
@@ -200,7 +221,7 @@ impl Standing<'_> {
                 report.digest.short(),
                 pinned.short()
             );
-            return self.unproven(pod, Reason::DigestMismatch.as_str(), message);
+            return once_found(self.unproven(pod, Reason::DigestMismatch.as_str(), message));
         }
         let found = Verification {
             digest: report.digest,
@@ -224,7 +245,7 @@ impl Standing<'_> {
         if decision.admits() {
             return Stand::Proven { found, decision };
         }
-        self.refused(pod, decision)
+        once_found(self.refused(pod, decision))
     }
 
     /// What the operator's own verification found of content from a registry.
@@ -232,7 +253,7 @@ impl Standing<'_> {
         let there = self.recorded.verifications.iter().find_map(|there| {
             match Verification::recorded(digest, &there.spec, there.status.as_ref()) {
                 Evidence::Known(found) => Some(found),
-                Evidence::Wait(_) | Evidence::Unknown(_) | Evidence::Owed => None,
+                Evidence::Wait(_) | Evidence::Unknown(_) | Evidence::Owed(_) => None,
             }
         });
         there.unwrap_or(Verification {
@@ -250,7 +271,7 @@ impl Standing<'_> {
         Stand::Unproven {
             reason: reason.to_owned(),
             message: Failure::new(Reason::Internal, message).message,
-            replaceable: self.is_replaceable(pod),
+            replacement: self.replacement(pod),
             refused: None,
         }
     }
@@ -259,15 +280,17 @@ impl Standing<'_> {
         Stand::Unproven {
             reason: reason_of(&decision).to_owned(),
             message: Failure::new(Reason::Internal, decision.sentence()).message,
-            replaceable: self.is_replaceable(pod),
+            replacement: self.replacement(pod),
             refused: Some(decision),
         }
     }
 
     /// Whether another pod from the same template would be let in. What a former admission put into this one is not in the
     /// template, so only what was never fitted is fitted to see.
-    fn is_replaceable(&self, pod: &Pod) -> bool {
-        let Some(spec) = &pod.spec else { return false };
+    fn replacement(&self, pod: &Pod) -> Replacement {
+        let Some(spec) = &pod.spec else {
+            return Replacement::Futile;
+        };
         let fitted = verifier(spec).is_some();
         let lets = |way: &Way| {
             way.decision.admits()
@@ -278,7 +301,29 @@ impl Standing<'_> {
                         && (fitted || fit(spec, adoption, self.settings).is_ok())
                 })
         };
-        self.ways.iter().any(lets) && !verifier_failed(pod)
+        if self.ways.iter().any(lets) && !verifier_failed(pod) {
+            Replacement::Better
+        } else {
+            Replacement::Futile
+        }
+    }
+}
+
+/// The pod's verifier did its work, and what it found is the fault: another pod may find the same, and would not start.
+fn once_found(stand: Stand) -> Stand {
+    match stand {
+        Stand::Unproven {
+            reason,
+            message,
+            replacement: Replacement::Better,
+            refused,
+        } => Stand::Unproven {
+            reason,
+            message,
+            replacement: Replacement::OnceFound,
+            refused,
+        },
+        other => other,
     }
 }
 
@@ -306,6 +351,28 @@ fn as_claimed(adoption: &Adoption, spec: &PodSpec) -> Adoption {
         source,
         images: adoption.images.clone(),
     }
+}
+
+/// The adoption of a pod that was made before the model's source was changed: with the claim and the folder that its verifier reads.
+/// None of one that reads no claim of its own.
+fn from_where_it_says(adoption: &Adoption, spec: &PodSpec) -> Option<Adoption> {
+    let claim = spec
+        .volumes
+        .iter()
+        .flatten()
+        .find(|volume| volume.name == SOURCE_VOLUME)?;
+    let claim = claim.persistent_volume_claim.as_ref()?.claim_name.clone();
+    let mounts = verifier(spec)?.volume_mounts.as_ref()?;
+    let mount = mounts.iter().find(|mount| mount.name == SOURCE_VOLUME)?;
+    Some(Adoption {
+        mount_path: adoption.mount_path.clone(),
+        source: AdoptedSource::Claim {
+            claim,
+            path: mount.sub_path.clone(),
+            terms: terms(spec)?,
+        },
+        images: adoption.images.clone(),
+    })
 }
 
 enum Outcome {
@@ -346,6 +413,11 @@ fn verifier_failed(pod: &Pod) -> bool {
 fn verifier_status(pod: &Pod) -> Option<&ContainerStatus> {
     let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
     statuses.iter().find(|status| status.name == VERIFY_CONTAINER)
+}
+
+fn has_phase(pod: &Pod, phase: &str) -> bool {
+    let status = pod.status.as_ref();
+    status.and_then(|status| status.phase.as_deref()) == Some(phase)
 }
 
 fn is_ready(pod: &Pod) -> bool {

@@ -182,6 +182,50 @@ fn policies_are_asked_before_the_pod_is_looked_at() {
     );
 }
 
+/// The verifier looks for one signature and asks no policy: so each key that it is told has to be enough for all of them.
+#[test]
+fn a_policy_with_other_keys_and_one_that_asks_for_two_signatures_refuse() {
+    let signed_by = |name: &str, keys: &[u8]| {
+        let mut rules = rules(vec![signer(name, keys)]);
+        for key in &mut rules.signers[0].keys {
+            key.public_key = "-----BEGIN PUBLIC KEY-----\nMAMCAQA=\n-----END PUBLIC KEY-----\n".into();
+        }
+        rules
+    };
+    let told = |door: &Door| {
+        let pod = door.fitted();
+        let args = pod["spec"]["initContainers"][0]["args"].to_string();
+        ["root/key-1=", "root/key-2=", "root/key-3="].map(|key| args.contains(key))
+    };
+    let mut door = Door::new("Deployment");
+    door.world.rules = vec![signed_by("release", &[1, 2]), signed_by("bank", &[2, 3])];
+    assert_eq!(told(&door), [false, true, false], "what both accept");
+
+    door.world.rules = vec![signed_by("release", &[1]), signed_by("bank", &[3])];
+    let pod = Door::new("Deployment").fitted();
+    let decision = door.ask(&pod, managed::MAKER, CHAIN);
+    assert!(!decision.admits());
+    assert!(decision.message().contains("no key is enough"), "{decision:?}");
+
+    let mut two = signed_by("release", &[1]);
+    two.signers.push(signer("bank", &[2]));
+    two.threshold = 2;
+    door.world.rules = vec![two];
+    let decision = door.ask(&pod, managed::MAKER, CHAIN);
+    assert!(!decision.admits());
+    assert!(decision.message().contains("asks for 2 of"), "{decision:?}");
+}
+
+/// What made the pod is as its kind makes pods: a `ReplicaSet` that says it is a `StatefulSet`'s was not made by that one's controller.
+#[test_case("StatefulSet", &[("ReplicaSet", "x"), ("StatefulSet", "server")]; "a set behind a replica set")]
+#[test_case("DaemonSet", &[("ReplicaSet", "x"), ("DaemonSet", "server")]; "a daemon set behind a replica set")]
+#[test_case("Deployment", &[("StatefulSet", "x"), ("Deployment", "server")]; "a deployment behind another kind")]
+fn a_chain_that_no_controller_makes_is_not_believed(kind: &str, owners: &[(&str, &str)]) {
+    let door = Door::new(kind);
+    let decision = door.ask(&door.fitted(), managed::MAKER, owners);
+    assert!(!decision.admits(), "{decision:?}");
+}
+
 /// A policy that only warns must not stop a workload that nobody verified before: nothing is put into its pods.
 #[test]
 fn where_nothing_is_enforced_pods_stay_as_they_are() {

@@ -16,9 +16,14 @@ fn word(scene: &Scene, value: Value) -> String {
         Stand::Proven { .. } => "Proven".into(),
         Stand::Pending(_) => "Pending".into(),
         Stand::Unproven {
-            reason, replaceable, ..
+            reason, replacement, ..
         } => {
-            format!("{reason}{}", if replaceable { ", to be replaced" } else { "" })
+            let when = match replacement {
+                Replacement::Futile => "",
+                Replacement::OnceFound => ", to be replaced once another is proven",
+                Replacement::Better => ", to be replaced",
+            };
+            format!("{reason}{when}")
         }
     }
 }
@@ -59,7 +64,7 @@ fn one_whose_replacement_would_be_refused_stays() {
 #[test_case("/spec/initContainers/0/image", json!("evil@sha256:00") => "PodNotAsPlanned, to be replaced"; "another verifier")]
 #[test_case("/spec/initContainers/0/command", json!(["sh", "-c", "echo"]) => "PodNotAsPlanned, to be replaced"; "another command")]
 #[test_case("/spec/initContainers/0/env", json!([{"name": "A", "value": "b"}]) => "PodNotAsPlanned, to be replaced"; "variables")]
-#[test_case("/spec/initContainers/0/volumeMounts/0/subPath", json!("digits/2") => "PodNotAsPlanned, to be replaced"; "another folder")]
+#[test_case("/spec/initContainers/0/volumeMounts/0/subPath", json!("digits/2") => "PodNotAsPlanned, to be replaced once another is proven"; "another folder")]
 #[test_case("/spec/containers/0/volumeMounts/0/readOnly", json!(false) => "PodNotAsPlanned, to be replaced"; "the model writable")]
 #[test_case("/metadata/labels/probity.dev~1model", json!("other") => "PodNotAsPlanned, to be replaced"; "another model's label")]
 #[test_case("/status/initContainerStatuses/0/state/terminated/message", json!("") => "Internal, to be replaced"; "no report")]
@@ -81,7 +86,7 @@ fn what_was_signed_by_a_key_that_is_trusted_no_more_is_proven_no_more() {
     scene.policy(2, &json!({}));
     assert_eq!(
         word(&scene, before),
-        "SignerMismatch, to be replaced",
+        "SignerMismatch, to be replaced once another is proven",
         "and what it was told does not hide that"
     );
 }
@@ -94,7 +99,10 @@ fn what_is_revoked_is_proven_no_more() {
         1,
         &json!({"revoked": [{"digest": CONTENT, "reason": "poisoned"}]}),
     );
-    assert_eq!(word(&scene, before), "Revoked, to be replaced");
+    assert_eq!(
+        word(&scene, before),
+        "Revoked, to be replaced once another is proven"
+    );
 }
 
 #[test]
@@ -128,7 +136,7 @@ fn a_verifier_that_refused_says_why_and_nothing_is_gained_by_another_pod() {
         Stand::Unproven {
             reason: "DigestMismatch".into(),
             message: "`model.onnx`: is not what was signed".into(),
-            replaceable: false,
+            replacement: Replacement::Futile,
             refused: None,
         }
     );
@@ -154,7 +162,10 @@ fn content_is_pinned_once_and_other_content_is_not_the_model() {
         .iter()
         .map(|pod| word(&scene, serde_json::to_value(pod).unwrap()))
         .collect();
-    assert_eq!(words, ["DigestMismatch, to be replaced", "Proven"]);
+    assert_eq!(
+        words,
+        ["DigestMismatch, to be replaced once another is proven", "Proven"]
+    );
     let told = scene.fitted("c");
     let args = told["spec"]["initContainers"][0]["args"].as_array().unwrap();
     assert!(
@@ -168,11 +179,18 @@ fn content_is_pinned_once_and_other_content_is_not_the_model() {
 #[test_case(&[("old", "False")] => Some("old".to_owned()); "the only one, though it is not ready")]
 #[test_case(&[("old", "True"), ("proven", "False")] => None; "not while another is not ready")]
 #[test_case(&[("proven", "True")] => None; "nobody without a reason")]
+#[test_case(&[("stale", "True")] => None; "not what serves, before anybody found what the model is now")]
+#[test_case(&[("stale", "True"), ("proven", "True")] => Some("stale".to_owned()); "what serves, once somebody did")]
 fn who_is_evicted_next(pods: &[(&str, &str)]) -> Option<String> {
     let scene = Scene::new();
     let made = pods.iter().map(|(name, ready)| {
         let mut value = match *name {
             "proven" => scene.verified(name, CONTENT, 1),
+            "stale" => {
+                let mut before = Scene::new();
+                before.model.spec.model.source.volume.as_mut().unwrap().path = Some("digits/0".into());
+                before.verified(name, CONTENT, 1)
+            }
             _ => Scene::bare(name),
         };
         value["status"]["conditions"][0]["status"] = json!(ready);
@@ -186,6 +204,22 @@ fn a_pod_that_ends_is_not_counted() {
     let mut ending = Scene::bare("a");
     ending["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z");
     assert_eq!(Scene::new().standing(&[pod(ending)]), []);
+}
+
+#[test]
+fn a_pod_that_failed_is_not_counted_and_one_that_is_done_holds_nobody_up() {
+    let scene = Scene::new();
+    let with = |mut pod: Value, phase: &str| {
+        pod["status"]["phase"] = json!(phase);
+        pod["status"]["conditions"][0]["status"] = json!("False");
+        pod
+    };
+    let failed = with(scene.verified("failed", CONTENT, 1), "Failed");
+    let done = with(scene.verified("done", CONTENT, 1), "Succeeded");
+    let standing = scene.standing(&[pod(failed), pod(done), pod(Scene::bare("old"))]);
+    let names: Vec<_> = standing.iter().map(|pod| pod.name.as_str()).collect();
+    assert_eq!(names, ["done", "old"]);
+    assert_eq!(next_to_evict(&standing).map(|pod| pod.name.as_str()), Some("old"));
 }
 
 /// The server by a tag, after this of its image was written down.
