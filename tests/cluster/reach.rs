@@ -197,6 +197,16 @@ impl Target {
         }
     }
 
+    /// A port of something that runs by itself.
+    pub fn at(name: &str, protocol: Protocol, address: Ipv4Addr, port: u16) -> Self {
+        Self {
+            name: name.to_owned(),
+            protocol,
+            address: SocketAddrV4::new(address, port),
+            own: None,
+        }
+    }
+
     /// A Service's port, by the cluster's own address for it.
     pub fn service(service: &Service, protocol: Protocol, port: u16) -> Self {
         let address = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_ref());
