@@ -58,7 +58,7 @@ test-api: ## Tests against a real API server and a real registry, no root
 .PHONY: test-cluster
 test-cluster: ## Tests on a real node: pods, Services, images (needs root)
 	@build/require linux rust go python cc root
-	@build/phase node-tools tests/testbed/tools debs $(api_tools) node
+	@build/phase node-tools tests/testbed/tools debs $(api_tools) node cilium
 	@build/phase cluster cargo test --locked --test cluster
 
 .PHONY: lint
@@ -127,6 +127,6 @@ docs: ## Write docs/reference/ from the Rust types, and the Rust documentation
 	@cargo doc --locked --no-deps --document-private-items
 
 .PHONY: tools
-tools: ## Build what the tests run against (17 minutes once, then nothing)
+tools: ## Build what the tests run against (20 minutes once, then nothing)
 	@build/require linux go python cc
-	@build/phase tools tests/testbed/tools debs $(api_tools) node
+	@build/phase tools tests/testbed/tools debs $(api_tools) node cilium

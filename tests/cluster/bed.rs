@@ -48,6 +48,10 @@ pub struct Node {
     pub registry: String,
     /// This machine, as pods see it.
     pub host: Ipv4Addr,
+    /// Its own address.
+    pub address: Ipv4Addr,
+    /// Its network namespace.
+    pub network: PathBuf,
 }
 
 /// A registry that wants a password.
@@ -172,6 +176,8 @@ impl Node {
             kubeconfig,
             registry: facts["PROBITY_REGISTRY"].to_owned(),
             host: facts["PROBITY_HOST_IP"].parse().unwrap(),
+            address: facts["PROBITY_NODE_IP"].parse().unwrap(),
+            network: PathBuf::from(facts["PROBITY_NODE_NETNS"]),
             name,
         }
     }

@@ -55,6 +55,11 @@ impl Container {
         self.process.join("root").join(path.trim_start_matches('/'))
     }
 
+    /// The network namespace, which a pod's containers share.
+    pub fn network(&self) -> PathBuf {
+        self.process.join("ns/net")
+    }
+
     /// A line of the kernel's account of the process: `Uid`, `CapEff`, `NoNewPrivs`, `Seccomp`.
     pub fn fact(&self, name: &str) -> String {
         let all = fs::read_to_string(self.process.join("status")).unwrap();

@@ -32,7 +32,10 @@ mod harness;
 mod load;
 mod models;
 mod names;
+mod network;
 mod operator;
+mod outside;
+mod reach;
 mod refused;
 mod serving;
 mod space;
@@ -68,6 +71,7 @@ const TESTS: &[Test] = tests![
     together refused::a_model_signed_by_a_stranger_never_has_a_pod,
     together names::a_foreign_deployment_of_the_same_name_is_left_alone,
     together names::everything_of_a_deleted_model_goes,
+    together network::policies_are_enforced,
     together operator::of_two_quick_edits_the_last_one_counts,
     together door::pods_that_no_model_answers_for_do_not_run,
     together door::a_model_whose_key_is_withdrawn_lives_on_and_a_revoked_one_is_not_replaced,

@@ -65,6 +65,24 @@ recipe_oras() { CGO_ENABLED=0 go_build "$1" oras '' '' oras.land/oras/cmd/oras; 
 recipe_crane() { CGO_ENABLED=0 go_build "$1" crane '' '' github.com/google/go-containerregistry/cmd/crane; }
 recipe_helm() { CGO_ENABLED=0 go_build "$1" helm '' '' helm.sh/helm/v4/cmd/helm; }
 
+# What wires the pods of a node and enforces NetworkPolicies. The agent compiles its programs for the kernel it meets, so their
+# sources come along, and the definitions of its kinds: nothing is looked for in the module cache afterwards.
+recipe_cilium() { # DIRECTORY
+  local module=github.com/cilium/cilium source
+  CGO_ENABLED=0 go_build "$1" cilium "-X $module/pkg/version.ciliumVersion=1.15.19" osusergo $module/daemon $module/plugins/cilium-cni
+  mv "$1/daemon" "$1/cilium-agent"
+  source=$(GOWORK=off go list -C "$modules/cilium" -mod=readonly -m -f '{{.Dir}}' $module)
+  cp -r --no-preserve=mode "$source/bpf" "$1/bpf"
+  mkdir "$1/crds" "$1/path"
+  cp --no-preserve=mode "$source"/pkg/k8s/apis/cilium.io/client/crds/v2*/*.yaml "$1/crds/"
+  # It asks for a program `clang`, and what newer ones warn of is no error. It asks for kernel modules that the node's own
+  # programs have asked for before it, or that are built in.
+  # shellcheck disable=SC2016  # for the script's own shell
+  printf '#!/bin/sh\nexec clang-19 "$@" -Wno-error\n' >"$1/path/clang"
+  printf '#!/bin/sh\n' >"$1/path/modprobe"
+  chmod +x "$1"/path/*
+}
+
 # Only the benchmark of admission asks for these two: what it is compared with, and what asks at a constant rate.
 recipe_kyverno() { # DIRECTORY
   local module=github.com/kyverno/kyverno
@@ -111,6 +129,7 @@ debs=(
   cc:gcc pkg-config:pkg-config /usr/include/seccomp.h:libseccomp-dev libc.a:libc6-dev
   ip:iproute2 iptables:iptables conntrack:conntrack nsenter:util-linux ps:procps sysctl:procps
   openssl:openssl curl:curl jq:jq
+  clang-19:clang-19 bpftool:bpftool
   /etc/ssl/certs/ca-certificates.crt:ca-certificates
 )
 

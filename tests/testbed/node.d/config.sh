@@ -6,7 +6,10 @@ write_config() {
   mkdir -p "$state"/{log,cni,containerd,kubelet,pods,flexvolume,registry,sysctl} \
     "$state/registries/$registry" "$state/registries/registry.probity.test:5000"
   containerd_config >"$state/containerd.toml"
-  cni_config >"$state/cni/10-pods.conflist"
+  case $network in
+    cilium) cilium_config >"$state/cilium.yaml" && cilium_objects >"$state/cilium-objects.yaml" ;;
+    ptp) ptp_config >"$state/cni/10-pods.conflist" ;;
+  esac
   kubelet_config >"$state/kubelet.yaml"
   registry_config ":5000" "$state/registry" '' >"$state/registry.yaml"
   coredns_objects >"$state/coredns.yaml"
@@ -41,7 +44,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   [plugins."io.containerd.cri.v1.runtime".cni]
-    bin_dirs = ["$bin_node"]
+    bin_dirs = ["$bin_node", "$bin_cilium"]
     conf_dir = "$state/cni"
   [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
@@ -51,9 +54,9 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
 X
 }
 
-# Pods hang on wires of their own, not on a bridge: between two pods everything is routed, so kube-proxy
-# sees the answers too and no machine needs the module br_netfilter.
-cni_config() {
+# The network that enforces no policy. Pods hang on wires of their own, not on a bridge: between two pods everything is
+# routed, so kube-proxy sees the answers too and no machine needs the module br_netfilter.
+ptp_config() {
   cat <<X
 {"cniVersion": "1.0.0", "name": "pods", "plugins": [
   {"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": "$pod_net"}]], "routes": [{"dst": "0.0.0.0/0"}]}},

@@ -17,7 +17,8 @@ node_pki() (
   for who in kube-controller-manager kube-scheduler kube-proxy; do
     new_certificate "$who" "/CN=system:$who" "DNS:$who"
   done
-  for who in kubelet kube-controller-manager kube-scheduler kube-proxy; do
+  new_certificate cilium /CN=cilium DNS:cilium
+  for who in kubelet kube-controller-manager kube-scheduler kube-proxy cilium; do
     new_kubeconfig "$who" "$api" "$who.conf"
   done
   new_kubeconfig admin "$api" "$state/kubeconfig"

@@ -67,12 +67,12 @@ give_index_back() {
 write_facts() {
   local fact
   for fact in name state netns cgroup index host_ip node_ip pod_net service_net api_ip dns_ip registry \
-    bin_apiserver bin_node bin_registry; do
+    network bin_apiserver bin_node bin_registry bin_cilium; do
     printf '%s=%q\n' "$fact" "${!fact}"
   done >"$state/facts"
   recipe_of_node >"$state/recipe"
 }
 
 recipe_of_node() {
-  { cat "$here"/node.d/* "$here"/lib/{pki,registry-config}.sh; echo "$bin_apiserver $bin_node $bin_registry"; } | sha256sum
+  { cat "$here"/node.d/* "$here"/lib/{pki,registry-config}.sh; echo "$network $bin_apiserver $bin_node $bin_registry $bin_cilium"; } | sha256sum
 }

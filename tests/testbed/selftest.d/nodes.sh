@@ -102,7 +102,10 @@ traces() { # INDEX...
   } | grep -E "$pattern"
 }
 index_of() { awk -v n="$1" '$2 == n {print $1}' /var/lib/probity-testbed/index; }
-machine_settings() { sysctl vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops net.ipv4.ip_forward; }
+machine_settings() {
+  sysctl -e vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.timer_migration \
+    kernel.unprivileged_bpf_disabled net.ipv4.ip_forward
+}
 
 nothing_is_left() {
   local a b

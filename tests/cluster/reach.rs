@@ -1,0 +1,334 @@
+//! Who can open a connection to whom, asked with real sockets in the network namespaces of pods, of the node, and of hosts
+//! beyond it. A closed door proves something only where somebody answers behind it, so every matrix asks that as well.
+
+use std::{
+    fmt::{self, Write as _},
+    fs::File,
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt as _;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::task::{AbortHandle, spawn_blocking};
+
+use crate::container::Container;
+
+/// Nobody on one machine takes this long to answer. A door that stays closed costs it.
+const ANSWER: Duration = Duration::from_millis(1200);
+/// How long a matrix may take to become as it should be: policies are enforced a little after they are made.
+const SETTLED: Duration = Duration::from_secs(30);
+/// A question that name servers answer, and that our own listeners send back: the address of `a.`.
+const QUESTION: &[u8] = b"\x2a\x2a\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+use Protocol::{Tcp, Udp};
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Somebody answered.
+    Open,
+    /// Nothing came back at all, as when a policy drops what is sent.
+    Closed,
+    /// Something else came back: nobody listens there, or there is no way. That is no work of a policy.
+    Neither(ErrorKind),
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.pad("open"),
+            Self::Closed => f.pad("closed"),
+            Self::Neither(error) => f.pad(&error.to_string()),
+        }
+    }
+}
+
+/// Where connections come from and go to: a network namespace, held open, and its address.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub name: String,
+    pub address: Ipv4Addr,
+    namespace: Arc<File>,
+}
+
+impl Place {
+    pub fn new(name: &str, address: Ipv4Addr, namespace: &Path) -> Self {
+        let namespace =
+            File::open(namespace).unwrap_or_else(|error| panic!("{}: {error}", namespace.display()));
+        Self {
+            name: name.to_owned(),
+            address,
+            namespace: Arc::new(namespace),
+        }
+    }
+
+    /// A pod, by one of its running containers: they share its network.
+    pub async fn pod(pod: &Pod, container: &str) -> Self {
+        let address = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+        let address = address.expect("a running pod has an address").parse().unwrap();
+        let namespace = Container::of(pod, container).await.network();
+        Self::new(
+            &format!("{}/{}", pod.namespace().unwrap(), pod.name_any()),
+            address,
+            &namespace,
+        )
+    }
+
+    /// Answers on these ports for as long as the result lives, whoever asks.
+    pub fn listen(&self, ports: &[(Protocol, u16)]) -> Listeners {
+        let tasks = ports.iter().map(|&(protocol, port)| {
+            let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+            // A socket stays in the namespace it was made in, so that anybody may serve it.
+            match protocol {
+                Tcp => {
+                    let socket = self
+                        .inside(move || {
+                            let socket = TcpListener::bind(any)?;
+                            socket.set_nonblocking(true)?;
+                            Ok(socket)
+                        })
+                        .unwrap_or_else(|error| panic!("{} tcp {port}: {error}", self.name));
+                    let socket = tokio::net::TcpListener::from_std(socket).unwrap();
+                    tokio::spawn(async move { while socket.accept().await.is_ok() {} }).abort_handle()
+                }
+                Udp => {
+                    let socket = self
+                        .inside(move || {
+                            let socket = UdpSocket::bind(any)?;
+                            socket.set_nonblocking(true)?;
+                            Ok(socket)
+                        })
+                        .unwrap_or_else(|error| panic!("{} udp {port}: {error}", self.name));
+                    let socket = tokio::net::UdpSocket::from_std(socket).unwrap();
+                    tokio::spawn(async move {
+                        let mut said = [0; 512];
+                        while let Ok((length, from)) = socket.recv_from(&mut said).await {
+                            let _ = socket.send_to(&said[..length], from).await;
+                        }
+                    })
+                    .abort_handle()
+                }
+            }
+        });
+        Listeners(tasks.collect())
+    }
+
+    /// Tries to reach an address from here. Blocks for [`ANSWER`] when nothing comes back.
+    fn reach(&self, protocol: Protocol, to: SocketAddrV4) -> Reach {
+        let tried = self.inside(move || match protocol {
+            Tcp => TcpStream::connect_timeout(&to.into(), ANSWER).map(drop),
+            Udp => {
+                let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+                socket.connect(to)?;
+                // Twice, because nobody sends again what got lost.
+                socket.set_read_timeout(Some(ANSWER / 2))?;
+                let mut answer = [0; 512];
+                socket.send(QUESTION)?;
+                socket
+                    .recv(&mut answer)
+                    .or_else(|error| match error.kind() {
+                        ErrorKind::WouldBlock => socket.send(QUESTION).and_then(|_| socket.recv(&mut answer)),
+                        _ => Err(error),
+                    })
+                    .map(drop)
+            }
+        });
+        match tried.map_err(|error| error.kind()) {
+            Ok(()) => Reach::Open,
+            Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => Reach::Closed,
+            Err(other) => Reach::Neither(other),
+        }
+    }
+
+    /// Runs something in this network, on a thread that ends with it: a thread does not find its way back.
+    fn inside<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let namespace = self.namespace.clone();
+        let thread = std::thread::spawn(move || {
+            move_into_link_name_space(
+                std::os::fd::AsFd::as_fd(&*namespace),
+                Some(LinkNameSpaceType::Network),
+            )?;
+            act()
+        });
+        thread.join().expect("it does not panic")
+    }
+}
+
+/// What answers on a place's ports; it stops when this is dropped.
+pub struct Listeners(Vec<AbortHandle>);
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// What is to be reached.
+#[derive(Debug, Clone)]
+pub struct Target {
+    name: String,
+    protocol: Protocol,
+    address: SocketAddrV4,
+    /// From where it must answer whatever any policy says: there, nothing that is sent leaves the pod.
+    own: Option<Place>,
+}
+
+impl Target {
+    /// A port of a place.
+    pub fn port(of: &Place, protocol: Protocol, port: u16) -> Self {
+        Self {
+            name: of.name.clone(),
+            protocol,
+            address: SocketAddrV4::new(of.address, port),
+            own: Some(of.clone()),
+        }
+    }
+
+    /// A port of something that runs by itself.
+    pub fn at(name: &str, protocol: Protocol, address: Ipv4Addr, port: u16) -> Self {
+        Self {
+            name: name.to_owned(),
+            protocol,
+            address: SocketAddrV4::new(address, port),
+            own: None,
+        }
+    }
+
+    /// A Service's port, by the cluster's own address for it.
+    pub fn service(service: &Service, protocol: Protocol, port: u16) -> Self {
+        let address = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_ref());
+        let address = address
+            .expect("a Service has an address")
+            .parse::<Ipv4Addr>()
+            .unwrap();
+        Self {
+            name: format!("Service {}/{}", service.namespace().unwrap(), service.name_any()),
+            protocol,
+            address: SocketAddrV4::new(address, port),
+            own: None,
+        }
+    }
+}
+
+/// Who should reach what, and who should not.
+#[derive(Debug, Clone, Default)]
+pub struct Matrix(Vec<(Place, Target, Reach)>);
+
+impl Matrix {
+    pub fn open(mut self, from: &[&Place], to: &[Target]) -> Self {
+        self.add(from, to, &Reach::Open);
+        self
+    }
+
+    pub fn closed(mut self, from: &[&Place], to: &[Target]) -> Self {
+        self.add(from, to, &Reach::Closed);
+        self
+    }
+
+    fn add(&mut self, from: &[&Place], to: &[Target], wanted: &Reach) {
+        for place in from {
+            self.0.extend(
+                to.iter()
+                    .map(|target| ((*place).clone(), target.clone(), wanted.clone())),
+            );
+        }
+    }
+
+    /// The same pairs, with every door open: what must hold where no policy is.
+    pub fn without_policies(&self) -> Self {
+        let open = |(from, to, _): &(Place, Target, Reach)| (from.clone(), to.clone(), Reach::Open);
+        Self(self.0.iter().map(open).collect())
+    }
+
+    /// Waits until every pair is as it should be, and says how long that took.
+    ///
+    /// # Panics
+    /// With the whole table, when that is not so after [`SETTLED`]; at once when a matrix has no door that is open, because
+    /// then a broken network would look like a strict one.
+    pub async fn holds(&self, what: &str) -> Duration {
+        assert!(
+            self.0.iter().any(|(_, _, wanted)| *wanted == Reach::Open),
+            "{what}: a matrix needs a pair that can talk"
+        );
+        let started = Instant::now();
+        loop {
+            let asked = Instant::now();
+            let got = self.ask().await;
+            if self.0.iter().zip(&got).all(|((_, _, wanted), got)| got == wanted) {
+                return asked - started;
+            }
+            assert!(
+                started.elapsed() < SETTLED,
+                "{what}: not so after {SETTLED:?}\n{}",
+                self.table(&got)
+            );
+        }
+    }
+
+    /// Every pair at once. What is closed must be answered from within.
+    async fn ask(&self) -> Vec<Reach> {
+        let asking = self.0.iter().cloned().map(|(from, to, wanted)| {
+            spawn_blocking(move || {
+                let got = from.reach(to.protocol, to.address);
+                let own = to.own.filter(|_| wanted == Reach::Closed);
+                match own.map(|own| own.reach(to.protocol, to.address)) {
+                    None | Some(Reach::Open) => got,
+                    Some(_) => Reach::Neither(ErrorKind::NotConnected),
+                }
+            })
+        });
+        let asked = futures::future::join_all(asking.collect::<Vec<_>>()).await;
+        asked.into_iter().map(|got| got.unwrap()).collect()
+    }
+
+    fn table(&self, got: &[Reach]) -> String {
+        let row = |(from, to, wanted): &(Place, Target, Reach), got: &Reach| {
+            let port = format!("{} {}", to.protocol, to.address.port());
+            let wrong = if got == wanted { "" } else { "  <--" };
+            [
+                from.name.clone(),
+                to.name.clone(),
+                port,
+                wanted.to_string(),
+                format!("{got}{wrong}"),
+            ]
+        };
+        let head = ["from", "to", "port", "should be", "is"].map(ToOwned::to_owned);
+        let rows: Vec<_> = std::iter::once(head)
+            .chain(self.0.iter().zip(got).map(|(pair, got)| row(pair, got)))
+            .collect();
+        let widths: Vec<_> = (0..5)
+            .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap())
+            .collect();
+        rows.iter().fold(String::new(), |mut table, row| {
+            for (cell, width) in row.iter().zip(&widths) {
+                let _ = write!(table, "{cell:width$}  ");
+            }
+            table.truncate(table.trim_end().len());
+            table.push('\n');
+            table
+        })
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Tcp => "tcp",
+            Udp => "udp",
+        })
+    }
+}
