@@ -4,6 +4,7 @@
 
 mod objects;
 mod recall;
+mod rights;
 mod templates;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -224,6 +225,7 @@ impl Judge for Gate {
             ("", "pods", None | Some("ephemeralcontainers" | "resize")) => self.pod(request).await,
             ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets", None)
             | ("batch", "jobs" | "cronjobs", None) => self.template(request),
+            ("rbac.authorization.k8s.io", "rolebindings" | "roles", None) => self.rights(request).await,
             (
                 GROUP,
                 "modeldeployments" | "deploymentpolicies" | "clusterdeploymentpolicies" | "trustroots",

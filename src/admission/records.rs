@@ -6,6 +6,8 @@
     reason = "the edge: here the client is made, gathered with, and handed to cluster"
 )]
 
+mod rights;
+
 use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::select};

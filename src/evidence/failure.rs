@@ -74,6 +74,8 @@ reasons! {
     RepositoryNotAllowed: Policy,
     /// No policy selects the namespace.
     NoPolicy: Policy,
+    /// The account of a model would hold, or holds, more rights than the policy's ceiling; the message names the chain.
+    RightsExceeded: Policy,
     /// The policy itself cannot be applied; its status says why.
     PolicyInvalid: Policy,
 

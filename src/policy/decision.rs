@@ -558,6 +558,7 @@ mod tests {
         Rules {
             effect,
             model_effect: effect,
+            isolation: crate::policy::IsolationRules::none(effect),
             ..rules
         }
     }

@@ -1,6 +1,7 @@
 //! What runs a model: the objects that make it serve, built from the model and its pinned content, and recognised again.
 //! Pure: it builds and compares; whether something may run is for [`crate::policy`].
 
+mod accounts;
 mod adopted;
 mod images;
 mod objects;
@@ -18,6 +19,7 @@ use k8s_openapi::api::{
 };
 
 use crate::api::v1alpha1::{ModelDeployment, Server};
+pub use accounts::{DEFAULT_ACCOUNT, accounts};
 pub use adopted::{
     AdoptedSource, Adoption, KSERVE_SOURCE, SOURCE_VOLUME, Terms, VERIFY_CONTAINER, additions, awaits_kserve,
     fit, kserve_would_repeat, terms, unfit, verifier,

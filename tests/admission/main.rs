@@ -16,6 +16,7 @@ mod faults;
 mod kserve;
 mod operator;
 mod renewal;
+mod rights;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 mod written;

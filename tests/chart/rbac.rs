@@ -43,6 +43,11 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("batch", "jobs", &["get"]),
     ("serving.kserve.io", "inferenceservices", &["get"]),
     ("", "pods/eviction", &["create"]),
+    // Who gives what to whom, and what that is; none of it is followed.
+    ("rbac.authorization.k8s.io", "rolebindings", &["list"]),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", &["list"]),
+    ("rbac.authorization.k8s.io", "roles", &["get"]),
+    ("rbac.authorization.k8s.io", "clusterroles", &["get"]),
     ("events.k8s.io", "events", &["create", "patch"]),
 ];
 
@@ -238,39 +243,96 @@ fn people_read_everything_and_write_only_what_they_ask_for() {
         );
     }
 
-    let editor = find(&objects, "ClusterRole", "probity-editor");
-    assert_eq!(
-        editor["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"],
-        "true"
-    );
-    assert_eq!(
-        editor["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"],
-        Value::Null
-    );
-    for (group, resource, verb) in permissions(editor) {
+    let deployer = find(&objects, "ClusterRole", "probity-deployer");
+    assert_eq!(added_to(deployer), ["admin", "edit"]);
+    for (group, resource, verb) in permissions(deployer) {
         assert_eq!(group, "probity.dev");
         // A verdict or a status somebody could write would be worth more than a signature.
         assert!(
             ["modeldeployments", "modeldeployments/scale"].contains(&resource.as_str()),
-            "the editor may {verb} {resource}"
+            "the deployer may {verb} {resource}"
         );
     }
 
     // What a namespace's own policy says can only deny more, and yet it is not for those whom it denies.
-    let owner = find(&objects, "ClusterRole", "probity-owner");
-    let labels = &owner["metadata"]["labels"];
-    assert_eq!(labels["rbac.authorization.k8s.io/aggregate-to-admin"], "true");
-    for role in ["view", "edit"] {
-        assert_eq!(
-            labels[format!("rbac.authorization.k8s.io/aggregate-to-{role}")],
-            Value::Null
-        );
-    }
-    for (group, resource, verb) in permissions(owner) {
+    let admin = find(&objects, "ClusterRole", "probity-namespace-policy-admin");
+    assert_eq!(added_to(admin), ["admin"]);
+    for (group, resource, verb) in permissions(admin) {
         assert_eq!(
             (group.as_str(), resource.as_str()),
             ("probity.dev", "deploymentpolicies"),
-            "the owner may {verb} {resource}"
+            "the admin of a namespace may {verb} {resource}"
         );
     }
+}
+
+/// The cluster's own roles that this one is added to.
+fn added_to(role: &Value) -> Vec<&str> {
+    let labels = role["metadata"]["labels"].as_object().unwrap();
+    let start = "rbac.authorization.k8s.io/aggregate-to-";
+    labels
+        .keys()
+        .filter_map(|label| label.strip_prefix(start))
+        .collect()
+}
+
+/// The kinds of ours, as the chart defines them.
+fn kinds(objects: &[Value]) -> BTreeSet<String> {
+    let definitions = objects
+        .iter()
+        .filter(|object| object["kind"] == "CustomResourceDefinition");
+    definitions
+        .map(|one| one["spec"]["names"]["plural"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// The kinds of ours that a role may do this to.
+fn ours(role: &Value, verb: &str) -> BTreeSet<String> {
+    let all = permissions(role).into_iter();
+    all.filter(|(group, _, its)| group == "probity.dev" && its == verb)
+        .map(|(_, resource, _)| resource)
+        .collect()
+}
+
+#[test]
+fn an_auditor_reads_everything_of_ours_and_writes_nothing() {
+    let objects = render(&[]);
+    let (auditor, viewer) = (
+        find(&objects, "ClusterRole", "probity-auditor"),
+        find(&objects, "ClusterRole", "probity-viewer"),
+    );
+    assert_eq!(added_to(auditor), [""; 0]);
+    assert_eq!(added_to(viewer), ["admin", "edit", "view"]);
+    for verb in ["get", "list", "watch"] {
+        assert_eq!(ours(auditor, verb), kinds(&objects), "{verb}");
+        assert_eq!(ours(viewer, verb), kinds(&objects), "{verb}");
+    }
+    for (group, resource, verb) in permissions(auditor) {
+        assert!(
+            ["get", "list", "watch"].contains(&verb.as_str()),
+            "the auditor may {verb} {resource}"
+        );
+        assert_ne!((group.as_str(), resource.as_str()), ("", "secrets"));
+    }
+}
+
+#[test]
+fn who_writes_the_platforms_policies_writes_nothing_that_they_judge() {
+    let objects = render(&[]);
+    let admin = find(&objects, "ClusterRole", "probity-policy-admin");
+    assert_eq!(added_to(admin), [""; 0], "it is the platform's");
+    for verb in ["create", "update", "patch", "delete", "deletecollection"] {
+        let written = ours(admin, verb);
+        let written: Vec<&str> = written.iter().map(String::as_str).collect();
+        assert_eq!(
+            written,
+            ["clusterdeploymentpolicies", "deploymentpolicies", "trustroots"],
+            "{verb}"
+        );
+    }
+    let beyond: Vec<_> = permissions(admin)
+        .into_iter()
+        .filter(|(group, _, _)| group != "probity.dev")
+        .collect();
+    assert_eq!(beyond, []);
 }

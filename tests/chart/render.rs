@@ -335,6 +335,14 @@ fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
             json!(["UPDATE"])
         )
     ]);
+    let mut rights = shared("rights.probity.dev", "/validate");
+    rights["rules"] = json!([rule_of(
+        "rbac.authorization.k8s.io",
+        "v1",
+        json!(["rolebindings", "roles"]),
+        json!(["CREATE", "UPDATE"]),
+        "Namespaced"
+    )]);
     // These two refuse nothing that the operator would not refuse again, so nothing waits for them.
     let beside = |name: &str, rules: Value| {
         let mut hook = shared(name, "/validate");
@@ -369,6 +377,7 @@ fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
         of("ValidatingWebhookConfiguration"),
         &json!([
             validating,
+            rights,
             beside("templates.probity.dev", templates),
             beside("objects.probity.dev", objects_of_ours)
         ])

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Isolation, rules};
+use super::{Isolation, rights::AuditedRights, rules};
 use crate::evidence::{Digest, Effect};
 
 /// What must hold in the namespaces it selects. Several policies apply side by side: each must be satisfied.
@@ -283,6 +283,9 @@ pub struct PolicyStatus {
     /// What the last audit says of the pods in the governed namespaces that it selects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<AuditedPods>,
+    /// What the last audit says of the rights that accounts of models hold there; absent when `isolation.rbac` is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rights: Option<AuditedRights>,
     /// `Ready`: True `Applied`; False `TrustRootMissing`, `TrustRootInvalid` or `PolicyInvalid`, the message names the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

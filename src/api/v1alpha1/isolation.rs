@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rules;
+use super::{rights::RbacRequirements, rules};
 use crate::evidence::Effect;
 
 /// How far models are shut off from what they do not need.
@@ -36,6 +36,9 @@ pub struct Isolation {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 16))]
     pub monitoring: Option<Vec<PodPeer>>,
+    /// Which rights the accounts of models may hold. Left out: this policy does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rbac: Option<RbacRequirements>,
 }
 
 /// How models are shut off on the network.

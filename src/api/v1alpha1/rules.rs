@@ -235,6 +235,11 @@ pub fn repository_globs() -> Rule {
     )
 }
 
+/// What may be given is named.
+pub fn no_wildcards() -> Rule {
+    Rule::new("self.all(word, !word.contains('*'))").message("cannot have a *: name each that may be given")
+}
+
 /// `host/repository`, of which the operator made a verification.
 pub fn repository_name() -> Rule {
     Rule::new(r"self.matches(r'^[^/@\s]+(/[^/:@\s]+)+$')")
@@ -243,7 +248,8 @@ pub fn repository_name() -> Rule {
 
 /// A section that asks for nothing is a typing error: the API server drops what it does not know.
 pub fn isolation_asks_for_something() -> Rule {
-    Rule::new("has(self.network)").message("asks for nothing: set network, or leave isolation out")
+    Rule::new("has(self.network) || has(self.rbac)")
+        .message("asks for nothing: set network or rbac, or leave isolation out")
 }
 
 /// A ceiling without default deny would limit nothing.

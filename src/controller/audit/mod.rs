@@ -2,6 +2,8 @@
 //! It reads and counts; what it found is told by the policies' own statuses and by the metrics.
 
 mod report;
+mod rights;
+mod told;
 mod walk;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -13,9 +15,15 @@ use tokio::{
 };
 
 use super::{Context, world::paced};
-use crate::{api::v1alpha1::AuditedPods, workload::Plans};
+use crate::{
+    api::v1alpha1::{AuditedPods, AuditedRights},
+    policy::rbac::{Accounts, Excess},
+    workload::Plans,
+};
 use report::Report;
-use walk::walk;
+use rights::rights;
+use told::told;
+use walk::{Walked, walk};
 
 /// How soon after a change of the world those namespaces are looked at of which it says something else now: a policy is
 /// seldom applied alone.
@@ -25,7 +33,15 @@ const SOON: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Audits(watch::Sender<Option<Arc<Told>>>);
 
-type Told = BTreeMap<String, AuditedPods>;
+/// What there is to say of one policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Share {
+    pods: AuditedPods,
+    /// None where the policy does not say what accounts may hold, or where that could not be read yet.
+    rights: Option<AuditedRights>,
+}
+
+type Told = BTreeMap<String, Share>;
 
 impl Default for Audits {
     fn default() -> Self {
@@ -36,7 +52,12 @@ impl Default for Audits {
 impl Audits {
     /// What was found for the policy that findings call by this name; none before it was looked for.
     pub(super) fn of(&self, policy: &str) -> Option<AuditedPods> {
-        self.0.borrow().as_ref()?.get(policy).cloned()
+        Some(self.0.borrow().as_ref()?.get(policy)?.pods.clone())
+    }
+
+    /// The same of the rights that accounts of models hold.
+    pub(super) fn rights_of(&self, policy: &str) -> Option<AuditedRights> {
+        self.0.borrow().as_ref()?.get(policy)?.rights.clone()
     }
 
     /// An item when something else was found.
@@ -67,7 +88,7 @@ enum Round {
 /// What was found in a namespace, and the number under which the world first said of it what it was judged by.
 struct Kept {
     epoch: u64,
-    report: Report,
+    walked: Walked,
 }
 
 /// Audits until `stop` resolves. It writes nothing, so that it may end anywhere.
@@ -78,6 +99,7 @@ pub(super) async fn run(context: Arc<Context>, stop: impl Future<Output = ()> + 
             plans: Plans::new(context.settings.pods()),
             kept: BTreeMap::new(),
             failed: 0,
+            rights: None,
         };
         loop {
             let next = Instant::now() + context.settings.audit_interval;
@@ -104,6 +126,8 @@ struct Audit {
     plans: Plans,
     kept: BTreeMap<String, Kept>,
     failed: usize,
+    /// The accounts that were looked at, and what they hold beyond ceilings; none before that could be read.
+    rights: Option<(Accounts, Vec<Excess>)>,
 }
 
 impl Audit {
@@ -121,8 +145,8 @@ impl Audit {
                 continue;
             }
             match walk(context, &self.plans, namespace, &world).await {
-                Ok(report) => {
-                    self.kept.insert(namespace.clone(), Kept { epoch, report });
+                Ok(walked) => {
+                    self.kept.insert(namespace.clone(), Kept { epoch, walked });
                 }
                 Err(error) => {
                     failed += 1;
@@ -137,6 +161,19 @@ impl Audit {
                 }
             }
         }
+        // Bindings are nobody's who is followed: each round looks at all of them.
+        let accounts = self.kept.values().flat_map(|kept| kept.walked.accounts.clone());
+        let accounts: Accounts = accounts.collect();
+        match rights(context, &accounts, &context.world.current()).await {
+            Ok(found) => self.rights = Some((accounts, found)),
+            Err(error) => {
+                failed += 1;
+                context.metrics.audit_failed();
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let cause = cause.unwrap_or_default();
+                tracing::warn!(%error, cause, "cannot audit the rights of accounts; trying again");
+            }
+        }
         self.failed = failed;
         self.tell(context, round, began.elapsed());
     }
@@ -144,18 +181,20 @@ impl Audit {
     fn tell(&self, context: &Context, round: Round, took: Duration) {
         let mut report = Report::default();
         for kept in self.kept.values() {
-            report.add(&kept.report);
+            report.add(&kept.walked.report);
         }
         let whole = (round == Round::Whole && self.failed == 0).then(|| context.now());
         context
             .metrics
             .audited(|verdict| report.count(verdict), took, whole);
         let world = context.world.current();
-        let told = world
-            .rules
-            .iter()
-            .map(|rules| (rules.policy.clone(), report.of(&rules.policy)));
-        context.audits.tell(told.collect());
+        let rights = self.rights.as_ref();
+        let shares = world.rules.iter().map(|rules| {
+            let rights = rights.and_then(|(accounts, found)| told(rules, accounts, found, &world));
+            let pods = report.of(&rules.policy);
+            (rules.policy.clone(), Share { pods, rights })
+        });
+        context.audits.tell(shares.collect());
         tracing::debug!(
             pods = report.pods(),
             namespaces = self.kept.len(),

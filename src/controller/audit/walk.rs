@@ -24,9 +24,10 @@ use crate::{
     policy::{
         World,
         pods::{self, PodThere, Recorded, audit},
+        rbac::{Account, Accounts},
         selecting,
     },
-    workload::{Plans, controller},
+    workload::{DEFAULT_ACCOUNT, Plans, controller},
 };
 
 /// How many objects are read at once.
@@ -34,20 +35,35 @@ const PAGE: u32 = 500;
 /// How many pods are judged before others get their turn: at admission somebody waits for each answer.
 const AT_ONCE: usize = 16;
 
+/// What a namespace was found to have.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    /// What is said of its pods.
+    pub report: Report,
+    /// The accounts that its models run under, where a policy asks what they may.
+    pub accounts: Accounts,
+}
+
 /// Judges every pod of the namespace.
 pub(super) async fn walk(
     context: &Context,
     plans: &Plans,
     namespace: &str,
     world: &World,
-) -> Result<Report, Error> {
+) -> Result<Walked, Error> {
     let labels = world.namespaces.get(namespace).cloned().unwrap_or_default();
     let rules: Vec<_> = selecting(&world.rules, namespace, &labels).collect();
     let now = context.now();
     let resource = ApiResource::erase::<Pod>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
     let mut report = Report::default();
+    let mut accounts = Accounts::new();
     let mut models: Option<Models> = None;
+    if rules.iter().any(|rules| rules.isolation.ceiling.is_some()) {
+        let read = Models::read(context, namespace, world).await?;
+        accounts = read.own_accounts(namespace);
+        models = Some(read);
+    }
     let mut params = ListParams::default().limit(PAGE);
     loop {
         // Decoded as they are: typed, a pod would lose what this version has no name for.
@@ -71,6 +87,10 @@ pub(super) async fn walk(
             if record.is_none_or(|record| record.model.spec.workload_ref.is_some()) {
                 there.decode();
             }
+            if let Some(record) = record {
+                let account = there.account(namespace);
+                accounts.entry(account).or_insert_with(|| record.model.name_any());
+            }
             let judged = PodThere {
                 namespace,
                 pod: &there.pod,
@@ -83,7 +103,7 @@ pub(super) async fn walk(
         }
         match next {
             Some(token) => params = params.continue_token(&token),
-            None => return Ok(report),
+            None => return Ok(Walked { report, accounts }),
         }
     }
 }
@@ -111,6 +131,15 @@ impl There {
             spec: object.data.get_mut("spec").map(Value::take).unwrap_or_default(),
             status,
         })
+    }
+
+    /// The account it runs under.
+    fn account(&self, namespace: &str) -> Account {
+        let named = self.spec.get("serviceAccountName").and_then(Value::as_str);
+        Account {
+            namespace: namespace.to_owned(),
+            name: named.unwrap_or(DEFAULT_ACCOUNT).to_owned(),
+        }
     }
 
     /// What cannot be decoded is left out, and missed by whoever asks for it.
@@ -172,6 +201,20 @@ impl Models {
             records,
             owners: HashMap::new(),
         })
+    }
+
+    /// The accounts of the models that Probity runs, whether or not pods of them are there.
+    fn own_accounts(&self, namespace: &str) -> Accounts {
+        let models = self.records.values().map(|record| &record.model);
+        let own = models.filter(|model| model.spec.server.is_some());
+        own.map(|model| {
+            let account = Account {
+                namespace: namespace.to_owned(),
+                name: model.name_any(),
+            };
+            (account, model.name_any())
+        })
+        .collect()
     }
 
     /// The controllers that the pod goes back to, where a model governs workloads.

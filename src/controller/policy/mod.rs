@@ -18,9 +18,13 @@ use serde::de::DeserializeOwned;
 use crate::{
     api::{
         FIELD_MANAGER,
-        v1alpha1::{AuditedPods, ClusterDeploymentPolicy, DeploymentPolicy, PolicyStatus},
+        v1alpha1::{
+            AuditedAccount, AuditedPods, AuditedRights, ClusterDeploymentPolicy, DeploymentPolicy,
+            PolicyStatus,
+        },
     },
     cluster::patch_status,
+    evidence::Reason,
     policy::{Policy, Rules},
 };
 
@@ -97,13 +101,18 @@ async fn reconcile<P: Kind>(policy: Arc<Guarded<P>>, context: Arc<Context>) -> R
     let counts = Counts {
         denials: context.tally.of(&rules.policy),
         pods: context.audits.of(&rules.policy),
+        rights: context.audits.rights_of(&rules.policy),
     };
     let new = status(policy.status(), rules, counts, context.now());
     let api = policy.place(&context.client);
-    if patch_status(&api, policy, FIELD_MANAGER, policy.status(), &new).await?
-        && let Some(note) = refuses_more(policy.status(), &new)
-    {
-        context.publish(policy, note).await;
+    if patch_status(&api, policy, FIELD_MANAGER, policy.status(), &new).await? {
+        let notes = [
+            refuses_more(policy.status(), &new),
+            exceed_more(policy.status(), &new),
+        ];
+        for note in notes.into_iter().flatten() {
+            context.publish(policy, note).await;
+        }
     }
     context.succeeded(policy);
     tracing::debug!(policy = rules.policy, "looked at");
@@ -117,6 +126,43 @@ struct Counts {
     denials: Option<Denials>,
     /// The pods it says no to.
     pods: Option<AuditedPods>,
+    /// The accounts that hold more than it allows.
+    rights: Option<AuditedRights>,
+}
+
+/// Says that other accounts hold more than allowed than when it was said last, and names the first.
+fn exceed_more(old: Option<&PolicyStatus>, new: &PolicyStatus) -> Option<Note> {
+    let known = |account: &AuditedAccount| {
+        let before = old.and_then(|old| old.rights.as_ref());
+        let mut before = before
+            .and_then(|rights| rights.examples.as_ref())
+            .into_iter()
+            .flatten();
+        before.any(|one| {
+            (&one.namespace, &one.name, &one.chain) == (&account.namespace, &account.name, &account.chain)
+        })
+    };
+    let before = old
+        .and_then(|old| old.rights.as_ref())
+        .map_or(0, |rights| rights.exceeding);
+    let rights = new.rights.as_ref()?;
+    let examples = rights.examples.as_deref().unwrap_or_default();
+    let news = examples.iter().find(|account| !known(account));
+    let first = match news {
+        Some(account) => account,
+        // The new one is not among those that are named.
+        None if rights.exceeding > before => examples.first()?,
+        None => return None,
+    };
+    Some(Note {
+        warning: true,
+        reason: Reason::RightsExceeded.to_string(),
+        action: "Audit",
+        message: format!(
+            "{} of {} accounts of models hold more than isolation.rbac.ceiling allows: {}/{} may {}, for {}; take it back, or add it to the ceiling (status.rights)",
+            rights.exceeding, rights.judged, first.namespace, first.name, first.rights, first.chain
+        ),
+    })
 }
 
 /// Says that more pods are refused than when it was said last, and names some.
@@ -191,6 +237,11 @@ fn status(old: Option<&PolicyStatus>, rules: &Rules, counts: Counts, now: Timest
         denies: counted(|denials| denials.denies, |old| old.denies),
         would_deny: counted(|denials| denials.would_deny, |old| old.would_deny),
         pods: counts.pods.or_else(|| old.and_then(|old| old.pods.clone())),
+        // A policy that says nothing of rights any more has nothing to tell either.
+        rights: rules.isolation.ceiling.as_ref().and_then(|_| {
+            let before = || old.and_then(|old| old.rights.clone());
+            counts.rights.or_else(before)
+        }),
         conditions: Some(conditions(conditions_before, wanted, rules.generation, now)),
     }
 }

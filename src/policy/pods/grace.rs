@@ -72,6 +72,7 @@ mod tests {
             namespaces,
             effect,
             model_effect: effect,
+            isolation: crate::policy::IsolationRules::none(effect),
             grace_period: SignedDuration::from_secs(seconds),
             ..rules(Vec::new())
         }

@@ -366,7 +366,8 @@ fn a_policy_that_only_looks_does_not_shorten_the_grace_period() {
     door.serves();
     door.world.rules.push(rules(vec![signer("release", &[2])]));
     let mut looks = rules(vec![signer("release", &[2])]);
-    (looks.effect, looks.model_effect) = (Effect::Audit, Effect::Audit);
+    (looks.effect, looks.model_effect, looks.isolation.effect) =
+        (Effect::Audit, Effect::Audit, Effect::Audit);
     looks.grace_period = SignedDuration::ZERO;
     door.world.rules.push(looks);
     let now = door.now;
