@@ -50,6 +50,12 @@ pub enum RuleId {
     /// `model.revoked`.
     #[serde(rename = "model.revoked")]
     ModelRevoked,
+    /// `isolation.hardening`: the pod, or the server, does without what it does not need.
+    #[serde(rename = "isolation.hardening")]
+    IsolationHardening,
+    /// `isolation.runtimeClasses`: it asks for a runtime that is allowed.
+    #[serde(rename = "isolation.runtimeClasses")]
+    IsolationRuntimeClasses,
     /// `unmanagedPods` and `exempt`: a model answers for the pod, or it is exempt.
     #[serde(rename = "pods.managed")]
     PodManaged,
@@ -79,6 +85,8 @@ impl RuleId {
             Self::ModelSignature => "model.signature",
             Self::ModelRepositories => "model.repositories",
             Self::ModelRevoked => "model.revoked",
+            Self::IsolationHardening => "isolation.hardening",
+            Self::IsolationRuntimeClasses => "isolation.runtimeClasses",
             Self::PodManaged => "pods.managed",
             Self::PodPlan => "pods.plan",
             Self::PodChange => "pods.change",

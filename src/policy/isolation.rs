@@ -1,10 +1,12 @@
 //! The isolation section of a policy, compiled.
 //! Pure; what cannot be compiled is a problem that names the field, and closes rather than opens.
 
+use std::collections::BTreeSet;
+
 use super::Problem;
 use crate::{
-    api::v1alpha1::{EgressRule, NetworkIsolation, PodPeer, PolicyBody},
-    evidence::Effect,
+    api::v1alpha1::{EgressRule, Hardening, NetworkIsolation, PodPeer, PolicyBody},
+    evidence::{Effect, Reason},
 };
 
 /// What a policy asks for in `isolation`.
@@ -14,6 +16,10 @@ pub struct IsolationRules {
     pub effect: Effect,
     /// How models are shut off on the network; absent when the policy does not ask for it.
     pub network: Option<NetworkRule>,
+    /// What pods must do without; absent when the policy does not ask for it.
+    pub hardening: Option<Hardening>,
+    /// The RuntimeClasses one of which a pod must ask for; empty when it need not.
+    pub runtime_classes: BTreeSet<String>,
 }
 
 /// `isolation.network: DefaultDeny`.
@@ -31,14 +37,24 @@ impl IsolationRules {
         Self {
             effect,
             network: None,
+            hardening: None,
+            runtime_classes: BTreeSet::new(),
         }
     }
 
     /// Reads the section. `effect` is the policy's own.
-    pub(super) fn compile(body: &PolicyBody, effect: Effect, _problems: &mut Vec<Problem>) -> Self {
+    pub(super) fn compile(body: &PolicyBody, effect: Effect, problems: &mut Vec<Problem>) -> Self {
         let Some(isolation) = &body.isolation else {
             return Self::none(effect);
         };
+        // Taken for "any", an empty list would be the opposite of what it looks like.
+        if isolation.runtime_classes.as_ref().is_some_and(Vec::is_empty) {
+            problems.push(Problem::new(
+                Reason::PolicyInvalid,
+                "spec.isolation.runtimeClasses",
+                "names none: name the RuntimeClasses that pods may ask for, or leave the list out",
+            ));
+        }
         Self {
             effect: isolation.effect.unwrap_or(effect),
             network: isolation
@@ -47,6 +63,8 @@ impl IsolationRules {
                     ceiling: isolation.egress_ceiling.clone().unwrap_or_default(),
                     monitoring: isolation.monitoring.clone().unwrap_or_default(),
                 }),
+            hardening: isolation.hardening,
+            runtime_classes: isolation.runtime_classes.iter().flatten().cloned().collect(),
         }
     }
 }

@@ -127,6 +127,7 @@ impl Rules {
             // A policy that cannot be applied harms all its sections, so the strictest of them says what that means.
             RuleId::Policy => self.effect.min(self.model_effect).min(self.isolation.effect),
             RuleId::ModelSignature | RuleId::ModelRepositories | RuleId::ModelRevoked => self.model_effect,
+            RuleId::IsolationHardening | RuleId::IsolationRuntimeClasses => self.isolation.effect,
             RuleId::PodManaged => match self.unmanaged_pods {
                 UnmanagedPods::Deny => Effect::Enforce,
                 UnmanagedPods::Warn => Effect::Warn,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::ResourceExt as _;
 
-use super::{Recorded, Way};
+use super::{Recorded, Way, isolated};
 use crate::{
     api::{MODEL_LABEL, v1alpha1::ModelDeployment},
     evidence::{CopyReport, Digest, Failure, Origin, Reason},
@@ -278,7 +278,10 @@ impl Standing<'_> {
                         && (fitted || fit(spec, adoption, self.settings).is_ok())
                 })
         };
-        self.ways.iter().any(lets) && !verifier_failed(pod)
+        let namespace = self.model.namespace().unwrap_or_default();
+        self.ways.iter().any(lets)
+            && !verifier_failed(pod)
+            && isolated::replaceable(pod, &namespace, self.world)
     }
 }
 
