@@ -139,7 +139,7 @@ impl Gate {
         }
     }
 
-    /// What the pod of a workload that a model governs lacks, as additions to it. One that cannot be mended is left as it is:
+    /// What a pod lacks of its model's verifier, or of what is safe to add to any, as additions to it. One that cannot be mended is left as it is:
     /// it is refused, with a sentence that says why, when it is judged.
     async fn additions(&self, request: &AdmissionRequest) -> Option<Value> {
         let mut sent = Sent::read(request.object.as_deref()).ok()??;
@@ -147,16 +147,34 @@ impl Gate {
         // What cannot be read now is told when the pod is judged.
         let claim = self.claim(&request.namespace, user, &sent.pod).await.ok()?;
         let (world, now) = (self.world.current(), (self.clock)());
-        let written = self.recorded(&request.namespace, claim.model.as_ref()?, &world);
+        let written = match &claim.model {
+            Some(name) => self.recorded(&request.namespace, name, &world),
+            None => Written::default(),
+        };
         let model = written
             .model()
-            .filter(|model| pods::governs(model, &claim.owners))?;
+            .filter(|model| pods::governs(model, &claim.owners));
+        // The pod of a server is as planned, or is not mended.
+        if claim.model.is_some() && model.is_none() {
+            return None;
+        }
+        if model.is_none() && !pods::fills_in(&request.namespace, &world) {
+            return None;
+        }
         sent.decode().ok()?;
         let recorded = Recorded {
-            model: Some(model),
+            model,
             verifications: &written.verifications,
         };
-        pods::additions(model, &sent.pod, recorded, &world, self.plans.settings(), now)
+        pods::additions(
+            model,
+            &request.namespace,
+            &sent.pod,
+            recorded,
+            &world,
+            self.plans.settings(),
+            now,
+        )
     }
 
     /// Which model the pod is of: the one it names, or the one that governs the workload it goes back to.

@@ -85,6 +85,10 @@ reasons! {
     ForgedOwner: Policy,
     /// The pod of a model differs from the planned one; the message names the fields.
     PodNotAsPlanned: Policy,
+    /// The pod, or the server of the model, has more rights or fewer limits than policy allows; the message names every field.
+    NotHardened: Policy,
+    /// The pod asks for no RuntimeClass that policy allows.
+    RuntimeClassNotAllowed: Policy,
     /// A change to a running pod that would replace what was judged.
     PodChanged: Policy,
 

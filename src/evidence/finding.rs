@@ -53,6 +53,12 @@ pub enum RuleId {
     /// `isolation.rbac`: the accounts of models hold no right beyond the ceiling.
     #[serde(rename = "isolation.rbac")]
     IsolationRbac,
+    /// `isolation.hardening`: the pod, or the server, does without what it does not need.
+    #[serde(rename = "isolation.hardening")]
+    IsolationHardening,
+    /// `isolation.runtimeClasses`: it asks for a runtime that is allowed.
+    #[serde(rename = "isolation.runtimeClasses")]
+    IsolationRuntimeClasses,
     /// `unmanagedPods` and `exempt`: a model answers for the pod, or it is exempt.
     #[serde(rename = "pods.managed")]
     PodManaged,
@@ -83,6 +89,8 @@ impl RuleId {
             Self::ModelRepositories => "model.repositories",
             Self::ModelRevoked => "model.revoked",
             Self::IsolationRbac => "isolation.rbac",
+            Self::IsolationHardening => "isolation.hardening",
+            Self::IsolationRuntimeClasses => "isolation.runtimeClasses",
             Self::PodManaged => "pods.managed",
             Self::PodPlan => "pods.plan",
             Self::PodChange => "pods.change",

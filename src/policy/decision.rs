@@ -7,10 +7,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Evidence, Facts, MAX_KEYS, NamespaceSelector, Rules, SignerRule, World, checks, requirements, selecting,
+    Evidence, Facts, MAX_KEYS, NamespaceSelector, Rules, ServerFacts, SignerRule, World, checks,
+    requirements, selecting,
 };
 use crate::{
-    api::{GOVERNED_LABEL, v1alpha1::ServingSigner},
+    api::{
+        GOVERNED_LABEL,
+        v1alpha1::{Server, ServingSigner},
+    },
     evidence::{Class, Digest, Effect, Finding, Origin, Reason, Reference, RuleId, Verdict},
 };
 
@@ -99,6 +103,20 @@ impl Decision {
     /// The findings that fit into a status.
     pub fn shown(&self) -> &[Finding] {
         &self.findings[..self.findings.len().min(MAX_FINDINGS)]
+    }
+
+    /// The decision with what else was found.
+    pub(super) fn with(mut self, more: Vec<Finding>) -> Self {
+        if more.is_empty() {
+            return self;
+        }
+        self.findings.extend(more);
+        Self {
+            signers: self.signers,
+            approved_by: self.approved_by,
+            until: self.until,
+            ..Self::of(self.findings)
+        }
     }
 
     pub(super) fn of(mut findings: Vec<Finding>) -> Self {
@@ -192,10 +210,14 @@ pub fn foregone(
     namespace: &str,
     origin: &Origin,
     digest: Option<Digest>,
+    server: Option<&Server>,
     now: Timestamp,
 ) -> Option<Decision> {
     let unasked = Evidence::Wait("not verified, since the model is refused already".to_owned());
-    let facts = Facts::about(world, namespace, origin.clone(), digest, unasked);
+    let facts = Facts {
+        server: server.map(ServerFacts::of),
+        ..Facts::about(world, namespace, origin.clone(), digest, unasked)
+    };
     Some(evaluate(&facts, world, now)).filter(|decision| decision.verdict == Verdict::Fail)
 }
 
@@ -228,6 +250,8 @@ fn judge(facts: &Facts, rules: &Rules, now: Timestamp) -> Vec<Finding> {
             .then(|| checks::signature::signed_by_trusted(facts, rules, now)),
         checks::repositories::allowed(facts, rules),
         checks::revoked::not_revoked(facts, rules),
+        checks::hardening::of_server(facts, rules),
+        checks::runtime_class::of_server(facts, rules),
     ]
     .into_iter()
     .flatten()

@@ -6,9 +6,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::{World, world};
+use super::{World, hardening::limits_memory, world};
 use crate::{
-    api::v1alpha1::{ArtifactVerificationSpec, ArtifactVerificationStatus, VerificationVerdict},
+    api::v1alpha1::{ArtifactVerificationSpec, ArtifactVerificationStatus, Server, VerificationVerdict},
     evidence::{
         ArtifactReport, Digest, Failure, FileDifference, KeyFingerprint, Origin, Outcome, Reason,
         SignerIdentity,
@@ -167,6 +167,27 @@ pub struct Facts {
     /// The same under the keys of those that are not, where that is another question: their keys must not decide how soon,
     /// or whether, the others are answered.
     pub observed: Option<Evidence<Verification>>,
+    /// How Probity runs its server; none when somebody else does, and then its pods are judged.
+    pub server: Option<ServerFacts>,
+}
+
+/// How a model's server runs, as far as its author chooses that and policies have a say in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Whether its memory is limited.
+    pub memory_limited: bool,
+    /// The RuntimeClass it asks for.
+    pub runtime_class: Option<String>,
+}
+
+impl ServerFacts {
+    /// Those of this server.
+    pub fn of(server: &Server) -> Self {
+        Self {
+            memory_limited: limits_memory(server.resources.as_ref()),
+            runtime_class: server.runtime_class_name.clone(),
+        }
+    }
 }
 
 impl Facts {
@@ -188,6 +209,7 @@ impl Facts {
             digest,
             verification,
             observed: None,
+            server: None,
         }
     }
 

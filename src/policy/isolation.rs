@@ -1,10 +1,12 @@
 //! The isolation section of a policy, compiled.
 //! Pure; what cannot be compiled is a problem that names the field, and closes rather than opens.
 
+use std::collections::BTreeSet;
+
 use super::{Problem, rbac::Ceiling};
 use crate::{
-    api::v1alpha1::{EgressRule, NetworkIsolation, PodPeer, PolicyBody},
-    evidence::Effect,
+    api::v1alpha1::{EgressRule, Hardening, NetworkIsolation, PodPeer, PolicyBody},
+    evidence::{Effect, Reason},
 };
 
 /// What a policy asks for in `isolation`.
@@ -16,6 +18,10 @@ pub struct IsolationRules {
     pub network: Option<NetworkRule>,
     /// The rights that accounts of models may hold; absent when the policy does not say.
     pub ceiling: Option<Ceiling>,
+    /// What pods must do without; absent when the policy does not ask for it.
+    pub hardening: Option<Hardening>,
+    /// The RuntimeClasses one of which a pod must ask for; empty when it need not.
+    pub runtime_classes: BTreeSet<String>,
 }
 
 /// `isolation.network: DefaultDeny`.
@@ -28,12 +34,22 @@ pub struct NetworkRule {
 }
 
 impl IsolationRules {
+    /// Whether anything is asked for.
+    pub fn asks(&self) -> bool {
+        self.network.is_some()
+            || self.ceiling.is_some()
+            || self.hardening.is_some()
+            || !self.runtime_classes.is_empty()
+    }
+
     /// Those of a policy that asks for none.
     pub fn none(effect: Effect) -> Self {
         Self {
             effect,
             network: None,
             ceiling: None,
+            hardening: None,
+            runtime_classes: BTreeSet::new(),
         }
     }
 
@@ -48,6 +64,14 @@ impl IsolationRules {
             problems.extend(found);
             ceiling
         });
+        // Taken for "any", an empty list would be the opposite of what it looks like.
+        if isolation.runtime_classes.as_ref().is_some_and(Vec::is_empty) {
+            problems.push(Problem::new(
+                Reason::PolicyInvalid,
+                "spec.isolation.runtimeClasses",
+                "names none: name the RuntimeClasses that pods may ask for, or leave the list out",
+            ));
+        }
         Self {
             ceiling,
             effect: isolation.effect.unwrap_or(effect),
@@ -57,6 +81,8 @@ impl IsolationRules {
                     ceiling: isolation.egress_ceiling.clone().unwrap_or_default(),
                     monitoring: isolation.monitoring.clone().unwrap_or_default(),
                 }),
+            hardening: isolation.hardening,
+            runtime_classes: isolation.runtime_classes.iter().flatten().cloned().collect(),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod checks;
+pub mod hardening;
 pub mod objects;
 pub mod pods;
 pub mod rbac;
@@ -34,7 +35,7 @@ mod samples;
 pub use accept::accept;
 pub use compile::{DEFAULT_GRACE_PERIOD, compile, unreadable};
 pub use decision::{Decision, MAX_FINDINGS, evaluate, foregone, severity};
-pub use facts::{Evidence, Facts, Verification};
+pub use facts::{Evidence, Facts, ServerFacts, Verification};
 pub use isolation::{IsolationRules, NetworkRule};
 pub use request::{Request, as_it_serves, folder_hash, pinned, source_hash};
 pub use requirements::{MAX_KEYS, is_enforced, observed_keys, required_keys, sufficient_keys};

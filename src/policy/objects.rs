@@ -69,7 +69,14 @@ pub fn model(
         }
     }
     let (namespace, digest) = (model.namespace().unwrap_or_default(), origin.digest());
-    remarks.foregone = foregone(world, &namespace, &origin, digest, now);
+    remarks.foregone = foregone(
+        world,
+        &namespace,
+        &origin,
+        digest,
+        model.spec.server.as_ref(),
+        now,
+    );
     remarks
 }
 

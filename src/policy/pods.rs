@@ -5,6 +5,7 @@ mod adopted;
 mod audit;
 mod change;
 mod grace;
+mod isolated;
 mod managed;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -19,8 +20,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-pub use adopted::{Way, additions, fits_pods, governing, governs, ways};
+pub use adopted::{Way, fits_pods, governing, governs, ways};
 pub use audit::{Audited, PodThere, Said, audit};
+pub use isolated::fills_in;
 pub use standing::{PodStanding, Replacement, Stand, Standing, next_to_evict, pin};
 pub use template::Template;
 
@@ -31,7 +33,7 @@ use crate::{
         v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
     },
     evidence::{Effect, Finding, Reason, RuleId, Verdict},
-    workload::{Plans, RunningModel},
+    workload::{Plans, PodSettings, RunningModel, awaits_kserve},
 };
 
 /// A pod that somebody wants to create or to change.
@@ -93,11 +95,46 @@ pub fn judge(
     };
     match (request.model(), recorded.model) {
         (_, Some(model)) if model.spec.workload_ref.is_some() => {
-            adopted::judge(model, request, recorded, world, plans.settings(), now)
+            let judged = adopted::judge(model, request, recorded, world, plans.settings(), now);
+            judged.with(isolated::findings(request, fits_pods(model, world), &rules))
         }
+        // Is exactly the planned pod, and what of it is anybody's choice is a question about the model.
         (Some(name), _) => managed::judge(name, request, recorded, world, plans, now),
-        (None, _) => unmanaged::judge(request, &rules),
+        (None, _) => unmanaged::judge(request, &rules).with(isolated::findings(request, false, &rules)),
     }
+}
+
+/// What this pod lacks, as a JSON Patch of additions to it; none when it lacks nothing, when adding cannot mend it, or when
+/// others have yet to bring what is verified: admission is asked again after them.
+///
+/// A pod of the workload that `model` governs gets what verifies its model. Any pod gets what is safe to add, where a policy
+/// that asks for hardening is enforced. One thing is taken away: what tells KServe's webhook to bring the model, once it did,
+/// because asked again it would put the same over the verified copy.
+pub fn additions(
+    model: Option<&ModelDeployment>,
+    namespace: &str,
+    pod: &Pod,
+    recorded: Recorded<'_>,
+    world: &World,
+    settings: &PodSettings,
+    now: Timestamp,
+) -> Option<Value> {
+    let spec = pod.spec.as_ref()?;
+    if model.is_some() && awaits_kserve(pod, spec) {
+        return None;
+    }
+    let fitted = model.and_then(|model| adopted::fitted(model, spec, recorded, world, settings, now));
+    let adopted = fitted.is_some();
+    let mended = isolated::filled(fitted.as_ref().unwrap_or(spec), namespace, world);
+    let (before, after) = (
+        serde_json::to_value(spec).ok()?,
+        serde_json::to_value(&*mended).ok()?,
+    );
+    let mut patch = crate::workload::additions(&before, &after, "/spec");
+    if let Some(model) = model.filter(|_| adopted) {
+        patch.extend(adopted::claims(model, pod, spec));
+    }
+    (!patch.is_empty()).then_some(Value::Array(patch))
 }
 
 /// The policies that have a say in this governed namespace, or why nothing runs there.

@@ -8,7 +8,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::{
-    Decision, Evidence, Facts, NamespaceSelector, Rules, Verification, World, compile,
+    Decision, Evidence, Facts, NamespaceSelector, Rules, ServerFacts, Verification, World, compile,
     decision::is_elsewhere,
     evaluate, foregone, observed_keys, required_keys,
     samples::{self, OTHER, SUBJECT, fingerprint, key, refused, verified},
@@ -102,6 +102,16 @@ fn body() -> impl Strategy<Value = (String, Value)> {
         ),
         0..3,
     );
+    let isolation = option::weighted(
+        0.4,
+        select(vec![
+            json!({"hardening": "Restricted"}),
+            json!({"effect": "Enforce", "hardening": "Restricted", "runtimeClasses": ["kata"]}),
+            json!({"effect": "Audit", "runtimeClasses": ["kata", "runc"]}),
+            json!({"effect": "Warn", "hardening": "Restricted"}),
+            json!({}),
+        ]),
+    );
     (
         "[a-e]",
         effects(),
@@ -110,10 +120,10 @@ fn body() -> impl Strategy<Value = (String, Value)> {
         repositories,
         revoked,
         approved,
-        on_violation,
+        (on_violation, isolation),
     )
         .prop_map(
-            |(name, (effect, model_effect), signers, threshold, repositories, revoked, approved, on_violation)| {
+            |(name, (effect, model_effect), signers, threshold, repositories, revoked, approved, (on_violation, isolation))| {
                 let names: Vec<_> = (0..signers.len()).map(|at| format!("s{at}")).collect();
                 let definitions: Vec<_> = names
                     .iter()
@@ -134,7 +144,7 @@ fn body() -> impl Strategy<Value = (String, Value)> {
                 if let Some(glob) = repositories {
                     model["repositories"] = json!([glob]);
                 }
-                (name, json!({"effect": effect, "signers": definitions, "model": model, "onViolation": on_violation}))
+                (name, json!({"effect": effect, "signers": definitions, "model": model, "onViolation": on_violation, "isolation": isolation}))
             },
         )
 }
@@ -181,9 +191,17 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
         any::<bool>(),
         option::weighted(0.9, Just(SUBJECT)),
         prop::bool::weighted(0.9),
+        option::of((any::<bool>(), option::of(select(vec!["kata", "runc"])))),
     )
         .prop_map(
-            |(verification, observed, labelled, digest, governed): (_, _, bool, Option<Digest>, bool)| {
+            |(verification, observed, labelled, digest, governed, server): (
+                _,
+                _,
+                bool,
+                Option<Digest>,
+                bool,
+                Option<(bool, Option<&str>)>,
+            )| {
                 let mut facts = samples::facts(verification);
                 if labelled {
                     facts
@@ -194,6 +212,10 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
                     governed,
                     digest,
                     observed,
+                    server: server.map(|(memory_limited, class)| ServerFacts {
+                        memory_limited,
+                        runtime_class: class.map(ToOwned::to_owned),
+                    }),
                     ..facts
                 }
             },
@@ -320,7 +342,7 @@ proptest! {
         let reference: Reference = format!("{repository}@{subject}").parse().unwrap();
         let labels = [(GOVERNED_LABEL, governed)].into_iter().chain(labels).map(|(key, value)| (key.to_owned(), value.to_owned()));
         let world = World { rules, namespaces: [("bank".to_owned(), labels.collect())].into() };
-        let decision = foregone(&world, "bank", &reference.clone().into(), Some(subject), Timestamp::UNIX_EPOCH);
+        let decision = foregone(&world, "bank", &reference.clone().into(), Some(subject), None, Timestamp::UNIX_EPOCH);
         let refused = decision.is_some_and(|decision| decision.findings.iter().any(|one| {
             one.reason == Some(Reason::RepositoryNotAllowed) && one.effect == Effect::Enforce
         }));
@@ -412,6 +434,17 @@ proptest! {
                 prop_assert!(rules.problems.is_empty());
             }
         }
+    }
+
+    /// Whatever else is decided about a server that is not hardened, it does not serve where that is enforced.
+    #[test]
+    fn a_server_without_limits_never_serves_where_hardening_is_enforced(
+        mut facts in facts(evidence()), mut rules in vec(policy(), 0..4), strict in enforced(),
+    ) {
+        let asked = strict.isolation.hardening.is_some();
+        rules.push(strict);
+        facts.server = Some(ServerFacts { memory_limited: false, runtime_class: Some("kata".into()) });
+        prop_assert!(!(asked && decide(&facts, &rules).admits()));
     }
 
     #[test]

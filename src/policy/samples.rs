@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{ApprovalRule, Evidence, Facts, NamespaceSelector, Problem, Rules, SignerRule, Verification};
+use super::{
+    ApprovalRule, Evidence, Facts, IsolationRules, NamespaceSelector, Problem, Rules, SignerRule,
+    Verification,
+};
 use crate::{
     api::{
         GOVERNED_LABEL,
-        v1alpha1::{TrustedKey, UnmanagedPods},
+        v1alpha1::{Hardening, TrustedKey, UnmanagedPods},
     },
     evidence::{Digest, Effect, Failure, FileDifference, KeyFingerprint, Reason, SignerIdentity},
 };
@@ -81,6 +84,18 @@ pub(super) fn rules(signers: Vec<SignerRule>) -> Rules {
     }
 }
 
+/// Rules that ask this of pods besides.
+pub(super) fn isolated(effect: Effect, hardening: bool, runtime_classes: &[&str]) -> Rules {
+    Rules {
+        isolation: IsolationRules {
+            hardening: hardening.then_some(Hardening::Restricted),
+            runtime_classes: runtime_classes.iter().map(|name| (*name).to_owned()).collect(),
+            ..IsolationRules::none(effect)
+        },
+        ..rules(vec![signer("release", &[1])])
+    }
+}
+
 pub(super) fn facts(verification: Evidence<Verification>) -> Facts {
     Facts {
         namespace: "bank".to_owned(),
@@ -90,6 +105,7 @@ pub(super) fn facts(verification: Evidence<Verification>) -> Facts {
         digest: Some(SUBJECT),
         verification,
         observed: None,
+        server: None,
     }
 }
 

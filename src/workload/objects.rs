@@ -113,6 +113,7 @@ pub fn pod(served: &Served<'_>, runs: &RunningModel, settings: &PodSettings) -> 
         service_account_name: Some(served.name.to_owned()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
+        runtime_class_name: served.server.runtime_class_name.clone(),
         image_pull_secrets: secret.map(|name| vec![LocalObjectReference { name: name.clone() }]),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),

@@ -462,7 +462,7 @@ fn agree(case: &Case, tried: &mut Tried) -> Result<(), TestCaseError> {
         // Where nothing could change the answer, `check` asks nobody for what else is wrong.
         let (namespace, origin) = (NAMESPACES[0], Origin::Registry(asked.reference()));
         if let (Some(reason), Some(headline)) = (check_reason, requested.reason()) {
-            let early = foregone(&world, namespace, &origin, Some(asked.content), now).is_some();
+            let early = foregone(&world, namespace, &origin, Some(asked.content), None, now).is_some();
             let same = reason == headline.as_str() || early && all.contains(&&**reason);
             prop_assert!(same, "check says {reason}, the operator {headline}: {all:?}");
         }

@@ -39,6 +39,27 @@ pub struct Isolation {
     /// Which rights the accounts of models may hold. Left out: this policy does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rbac: Option<RbacRequirements>,
+    /// `Restricted`: every pod is what Pod Security's `restricted` asks for, and besides has a read-only root, a memory
+    /// limit for each container and images by digest. What can be added to a pod without harm, admission adds while this is
+    /// enforced; the rest is for its author. Pods that are exempt from having a model are not exempt from this. Left out:
+    /// nothing of this is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<Hardening>")]
+    pub hardening: Option<Hardening>,
+    /// The RuntimeClasses that pods may ask for: each must ask for one of them. Left out: any, or none. That a pod runs in
+    /// what it asked for is the node's word; nothing attests it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Set, validation = rules::object_names())]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)))]
+    pub runtime_classes: Option<Vec<String>>,
+}
+
+/// What pods must do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum Hardening {
+    /// All that a server of models does not need.
+    Restricted,
 }
 
 /// How models are shut off on the network.

@@ -19,7 +19,8 @@ pub use deployment_policy::{
     UnprovenPods, ViolationAction,
 };
 pub use isolation::{
-    Client, EgressPeer, EgressPort, EgressRule, IpBlock, Isolation, NetworkIsolation, PodPeer, Transport,
+    Client, EgressPeer, EgressPort, EgressRule, Hardening, IpBlock, Isolation, NetworkIsolation, PodPeer,
+    Transport,
 };
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,

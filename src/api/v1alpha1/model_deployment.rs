@@ -232,6 +232,12 @@ pub struct Server {
     #[schemars(schema_with = "rules::resources")]
     #[x_kube(validation = rules::requests_within_limits())]
     pub resources: Option<ResourceRequirements>,
+    /// The RuntimeClass that the pods ask for, such as one of a confidential runtime. Left out: the node's usual one. Whether
+    /// they run in it is the node's word; nothing attests it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub runtime_class_name: Option<String>,
 }
 
 /// The truth about a model.

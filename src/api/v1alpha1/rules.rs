@@ -175,6 +175,14 @@ pub fn object_name() -> Rule {
         .message("must be the name of an object: lower-case letters, digits, dashes and dots")
 }
 
+/// The names of other Kubernetes objects.
+pub fn object_names() -> Rule {
+    Rule::new(
+        r"self.all(name, name.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'))",
+    )
+    .message("must be the names of objects: lower-case letters, digits, dashes and dots")
+}
+
 /// Text that is shown within a sentence.
 pub fn one_line() -> Rule {
     Rule::new(r"self.matches(r'^[^\s\pC]([^\pC]*[^\s\pC])?$')")
@@ -248,8 +256,8 @@ pub fn repository_name() -> Rule {
 
 /// A section that asks for nothing is a typing error: the API server drops what it does not know.
 pub fn isolation_asks_for_something() -> Rule {
-    Rule::new("has(self.network) || has(self.rbac)")
-        .message("asks for nothing: set network or rbac, or leave isolation out")
+    Rule::new("has(self.network) || has(self.rbac) || has(self.hardening) || has(self.runtimeClasses)")
+        .message("asks for nothing: set network, rbac, hardening or runtimeClasses, or leave isolation out")
 }
 
 /// A ceiling without default deny would limit nothing.

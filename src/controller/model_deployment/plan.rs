@@ -9,7 +9,8 @@ use crate::{
     cluster::is_controlled_by,
     evidence::{Digest, Reference, Verdict},
     policy::{
-        Decision, Evidence, Request, Verification, Verifications, World, as_it_serves, evaluate, foregone,
+        Decision, Evidence, Request, ServerFacts, Verification, Verifications, World, as_it_serves, evaluate,
+        foregone,
     },
     workload::{PodSettings, RunningModel, Served, Workload, workload},
 };
@@ -59,7 +60,7 @@ pub struct Plan {
     pub foregone: Option<Decision>,
     /// What is decided about it, once it is known.
     pub requested: Option<Judgement>,
-    /// What is decided about what serves, when that is something else.
+    /// What is decided about what serves, when that is something else, or runs in a server that policy sees otherwise.
     pub serving: Option<Judgement>,
     /// How far the Deployment was when it was looked at.
     pub rollout: Rollout,
@@ -89,9 +90,8 @@ pub fn plan(
         .as_ref()
         .filter(|deployment| is_controlled_by(*deployment, &uid));
     let rollout = rollout(ours, &snapshot.pods);
-    let namespace = model.namespace().unwrap_or_default();
     let request = Request::of(model);
-    let foregone = unlooked(&request, world, &namespace, now);
+    let foregone = unlooked(model, &request, world, now);
     let source = model.spec.model.source.oci.as_ref();
     let (Request::Known { .. } | Request::Unresolved { .. }, Some(source)) = (&request, source) else {
         // Nothing to judge and nothing to build from: what runs goes on as it is.
@@ -104,16 +104,30 @@ pub fn plan(
             desired: Desired::default(),
         };
     };
-    let judge = |runs: &RunningModel| judge(model, snapshot, world, runs, now);
+    let asked = request.content(source);
+    let server = model.spec.server.as_ref();
+    let as_asked = |runs: &RunningModel| judge(model, snapshot, world, runs, server, now);
+    // What serves runs in the server that it began to serve in, whatever is asked for now.
+    let as_serving = |runs: &RunningModel| {
+        let frozen = as_it_serves(model, runs.digest).and_then(|frozen| frozen.spec.server);
+        judge(model, snapshot, world, runs, frozen.as_ref().or(server), now)
+    };
+    let is_asked = |runs: &RunningModel| asked.as_ref().is_some_and(|asked| asked.digest == runs.digest);
+    let judge = |runs: &RunningModel| {
+        if is_asked(runs) {
+            as_asked(runs)
+        } else {
+            as_serving(runs)
+        }
+    };
     let passes = |runs: &RunningModel| judge(runs).0.decision.verdict == Verdict::Pass;
 
-    let asked = request.content(source);
     let (requested, requested_wanted) = asked.as_ref().map(judge).unzip();
     let good = last_good(model, &rollout, source, ours.is_some(), asked.as_ref(), passes);
     let (serving, serving_wanted) = good
         .as_ref()
-        .filter(|good| Some(good.digest) != asked.as_ref().map(|asked| asked.digest))
-        .map(judge)
+        .filter(|good| !is_asked(good) || serves_otherwise(model, good.digest))
+        .map(as_serving)
         .unzip();
 
     let verdict = requested
@@ -141,12 +155,12 @@ pub fn plan(
             (runs, if stopped { Some(0) } else { replicas })
         }
     };
-    // While what serves is not admitted, it goes on as it is: a changed server would be a new rollout of it.
+    // While what serves is not admitted as it is asked for, it goes on as it is: a changed server would be a new rollout of it.
     let admitted = |runs: &RunningModel| {
-        let judged = requested.iter().chain(&serving);
+        let mut judged = requested.iter().chain(&serving);
         judged
-            .filter(|judged| judged.subject == runs.digest)
-            .any(|judged| judged.decision.admits())
+            .find(|judged| judged.subject == runs.digest)
+            .is_some_and(|judged| judged.decision.admits())
     };
     let (workload, template) = runs
         .and_then(|runs| {
@@ -194,26 +208,35 @@ pub fn plan(
 }
 
 /// Why a reference is not looked up: policy refuses it whatever it names.
-fn unlooked(request: &Request, world: &World, namespace: &str, now: Timestamp) -> Option<Decision> {
+fn unlooked(model: &ModelDeployment, request: &Request, world: &World, now: Timestamp) -> Option<Decision> {
+    let namespace = model.namespace().unwrap_or_default();
+    let server = model.spec.server.as_ref();
     match request {
         Request::Unresolved { reference, .. } => {
-            foregone(world, namespace, &reference.clone().into(), None, now)
+            foregone(world, &namespace, &reference.clone().into(), None, server, now)
         }
         Request::Refused(_) | Request::Known { .. } => None,
     }
 }
 
-/// What is decided about this content, and the verifications that it rests on.
+/// Whether the server in which this content began to serve looks another to policy than the one that is asked for.
+fn serves_otherwise(model: &ModelDeployment, digest: Digest) -> bool {
+    let seen = |model: &ModelDeployment| model.spec.server.as_ref().map(ServerFacts::of);
+    as_it_serves(model, digest).is_some_and(|frozen| seen(&frozen) != seen(model))
+}
+
+/// What is decided about this content in this server, and the verifications that it rests on.
 fn judge(
     model: &ModelDeployment,
     snapshot: &Snapshot,
     world: &World,
     runs: &RunningModel,
+    server: Option<&Server>,
     now: Timestamp,
 ) -> (Judgement, Vec<ArtifactVerification>) {
     let wanted = Verifications::of(model, world, runs);
     let there = &snapshot.verifications;
-    let facts = wanted.facts(model, world, runs, there);
+    let facts = wanted.facts(model, world, runs, server, there);
     let judgement = Judgement {
         subject: runs.digest,
         decision: evaluate(&facts, world, now),

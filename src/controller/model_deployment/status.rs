@@ -108,10 +108,11 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
     } else {
         old.cloned()?
     };
+    // Where both speak of this content, what is asked for runs in another server than what serves.
     let verdict = plan
-        .requested
+        .serving
         .iter()
-        .chain(&plan.serving)
+        .chain(&plan.requested)
         .find(|judged| judged.subject == serving.digest)
         .map(|judged| judged.decision.verdict);
     let unproven_since = match verdict {

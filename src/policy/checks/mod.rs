@@ -2,9 +2,11 @@
 //! Pure: what a check needs is in its arguments.
 
 pub mod approval;
+pub mod hardening;
 pub mod quorum;
 pub mod repositories;
 pub mod revoked;
+pub mod runtime_class;
 pub mod signature;
 
 use super::Rules;

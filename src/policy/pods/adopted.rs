@@ -237,29 +237,9 @@ pub(super) fn fitted(
     fit(pod, &way.adoption?, settings).ok()
 }
 
-/// What this pod of the model's workload lacks, as a JSON Patch of additions to the pod; none when it lacks nothing, when
-/// adding cannot mend it, or when others have yet to bring what is verified: admission is asked again after them.
-///
-/// One thing is taken away: what tells KServe's webhook to bring the model, once it did, because asked again it would put the
-/// same over the verified copy.
-pub fn additions(
-    model: &ModelDeployment,
-    pod: &Pod,
-    recorded: Recorded<'_>,
-    world: &World,
-    settings: &PodSettings,
-    now: Timestamp,
-) -> Option<Value> {
-    let spec = pod.spec.as_ref()?;
-    if awaits_kserve(pod, spec) {
-        return None;
-    }
-    let fitted = fitted(model, spec, recorded, world, settings, now)?;
-    let (before, after) = (
-        serde_json::to_value(spec).ok()?,
-        serde_json::to_value(fitted).ok()?,
-    );
-    let mut patch = crate::workload::additions(&before, &after, "/spec");
+/// The changes by which a pod that was fitted is the model's: its label, and nothing that would bring the model once more.
+pub(super) fn claims(model: &ModelDeployment, pod: &Pod, spec: &PodSpec) -> Vec<Value> {
+    let mut patch = Vec::new();
     let name = json!(model.name_any());
     let label = format!("/metadata/labels/{}", MODEL_LABEL.replace('/', "~1"));
     if kserve_would_repeat(pod, spec) {
@@ -271,7 +251,7 @@ pub fn additions(
         Some(labels) if labels.contains_key(MODEL_LABEL) => {}
         Some(_) => patch.push(json!({"op": "add", "path": label, "value": name})),
     }
-    (!patch.is_empty()).then_some(Value::Array(patch))
+    patch
 }
 
 /// Judges a pod of this model's workload.

@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use super::{
-    PodRequest, Recorded, Stand, adopted, applying, judge,
+    PodRequest, Recorded, Stand, adopted, applying, isolated, judge,
     standing::{NOT_SATISFIED, Standing},
 };
 use crate::{
@@ -68,6 +68,15 @@ impl Audited {
         self.said.iter().filter(its).min_by_key(|said| said.effect)
     }
 
+    /// With what else is said against it.
+    fn and(mut self, other: Self) -> Self {
+        self.said.extend(other.said);
+        Self {
+            verdict: self.verdict.max(other.verdict),
+            ..self
+        }
+    }
+
     fn of(decision: &Decision) -> Self {
         let fails = decision.findings.iter().filter(|one| {
             // That there is no policy is no policy's word.
@@ -108,7 +117,9 @@ pub fn audit(
         owners: there.owners,
     };
     let adopting = recorded.model.filter(|model| model.spec.workload_ref.is_some());
-    let adopted = adopting.and_then(|model| stands(model, &request, recorded, world, plans, now));
+    let adopted = adopting
+        .and_then(|model| stands(model, &request, recorded, world, plans, now))
+        .map(|stands| stands.and(isolation(&request, world)));
     let mut audited = adopted.unwrap_or_else(|| Audited::of(&judge(&request, recorded, world, plans, now)));
     if is_static {
         for said in &mut audited.said {
@@ -167,6 +178,19 @@ fn stands(
             }],
         },
     })
+}
+
+/// What is said of its isolation, where how it stands with its model is judged by itself.
+fn isolation(request: &PodRequest<'_>, world: &World) -> Audited {
+    let rules = applying(request.namespace, world).unwrap_or_default();
+    let found = isolated::findings(request, true, &rules);
+    if found.is_empty() {
+        return Audited {
+            verdict: Verdict::Pass,
+            said: Vec::new(),
+        };
+    }
+    Audited::of(&Decision::of(found))
 }
 
 /// The account of the node that shows the pod.

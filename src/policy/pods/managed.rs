@@ -148,7 +148,10 @@ pub(super) fn candidate<'a>(
     now: Timestamp,
 ) -> Candidate<'a> {
     let Content {
-        model, runs, serves, ..
+        model,
+        served,
+        runs,
+        serves,
     } = &mut content;
     let wanted = Verifications::of(model, world, runs);
     // What nobody measured, as may be where nothing is enforced, is as large as the pod says.
@@ -157,7 +160,8 @@ pub(super) fn candidate<'a>(
         _ if *serves && runs.size > 0 => runs.size,
         _ => claimed,
     };
-    let facts = wanted.facts(model, world, runs, recorded.verifications);
+    let server = served.map(|served| served.server);
+    let facts = wanted.facts(model, world, runs, server, recorded.verifications);
     let decision = evaluate(&facts, world, now);
     Candidate { content, decision }
 }

@@ -157,7 +157,8 @@ impl Scene {
         let pod = Self::bare(name);
         let typed: Pod = serde_json::from_value(pod.clone()).unwrap();
         let patch = additions(
-            &self.model,
+            Some(&self.model),
+            "bank",
             &typed,
             self.recorded(),
             &self.world,

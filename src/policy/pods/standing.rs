@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::ResourceExt as _;
 
-use super::{Recorded, Way};
+use super::{Recorded, Way, isolated};
 use crate::{
     api::{MODEL_LABEL, v1alpha1::ModelDeployment},
     evidence::{CopyReport, Digest, Failure, Origin, Reason},
@@ -301,7 +301,9 @@ impl Standing<'_> {
                         && (fitted || fit(spec, adoption, self.settings).is_ok())
                 })
         };
-        if self.ways.iter().any(lets) && !verifier_failed(pod) {
+        let namespace = self.model.namespace().unwrap_or_default();
+        let let_in = self.ways.iter().any(lets) && isolated::replaceable(pod, &namespace, self.world);
+        if let_in && !verifier_failed(pod) {
             Replacement::Better
         } else {
             Replacement::Futile

@@ -13,7 +13,7 @@ use kube::core::ObjectMeta;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{PodRequest, Recorded, adopted, governs, judge, model};
+use super::{PodRequest, Recorded, adopted, governs, isolated, judge, model};
 use crate::{
     api::{
         GROUP, MODEL_LABEL,
@@ -144,7 +144,7 @@ impl Template {
         if governing.is_some() && self.pod.spec.as_ref().is_some_and(waits) {
             return None;
         }
-        let mended = governing.and_then(|model| self.mended(model, recorded, world, plans, now));
+        let mended = self.mended(governing, namespace, recorded, world, plans, now);
         // What cannot be mended is judged as it is, and the answer says why.
         let Self { pod, spec, .. } = mended.as_ref().unwrap_or(self);
         let request = PodRequest {
@@ -160,25 +160,30 @@ impl Template {
         Some(decision).filter(|decision| decision.reason() != Some(Reason::NotYetResolved))
     }
 
-    /// With what admission puts into the pods of a workload that this model governs.
+    /// With what admission puts into its pods: what a model that governs the workload brings, and what is safe to add.
     fn mended(
         &self,
-        model: &ModelDeployment,
+        governing: Option<&ModelDeployment>,
+        namespace: &str,
         recorded: Recorded<'_>,
         world: &World,
         plans: &Plans,
         now: Timestamp,
     ) -> Option<Self> {
         let before = self.pod.spec.as_ref()?;
-        let fitted = adopted::fitted(model, before, recorded, world, plans.settings(), now)?;
+        let fitted = governing
+            .and_then(|model| adopted::fitted(model, before, recorded, world, plans.settings(), now));
+        let after = isolated::filled(fitted.as_ref().unwrap_or(before), namespace, world).into_owned();
         let mut mended = self.clone();
-        if fitted != *before {
-            mended.spec = serde_json::to_value(&fitted).ok()?;
+        if after != *before {
+            mended.spec = serde_json::to_value(&after).ok()?;
         }
-        mended.pod.spec = Some(fitted);
-        let labels = mended.pod.metadata.labels.get_or_insert_default();
-        let name = || model.metadata.name.clone().unwrap_or_default();
-        labels.entry(MODEL_LABEL.into()).or_insert_with(name);
+        mended.pod.spec = Some(after);
+        if let Some(model) = governing.filter(|_| fitted.is_some()) {
+            let labels = mended.pod.metadata.labels.get_or_insert_default();
+            let name = || model.metadata.name.clone().unwrap_or_default();
+            labels.entry(MODEL_LABEL.into()).or_insert_with(name);
+        }
         Some(mended)
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
 mod audit;
+mod isolated;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};

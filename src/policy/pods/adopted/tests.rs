@@ -11,7 +11,7 @@ use crate::{
     api::{GOVERNED_LABEL, v1alpha1::UnmanagedPods},
     policy::{
         Rules,
-        pods::{judge as at_the_door, samples::with_additions},
+        pods::{additions, judge as at_the_door, samples::with_additions},
         samples::{rules, signer},
     },
     workload::{Plans, samples},
@@ -63,7 +63,8 @@ impl Door {
         let pod = bare();
         let typed: Pod = serde_json::from_value(pod.clone()).unwrap();
         let patch = additions(
-            &self.model,
+            Some(&self.model),
+            "bank",
             &typed,
             self.recorded(),
             &self.world,
@@ -239,7 +240,8 @@ fn where_nothing_is_enforced_pods_stay_as_they_are() {
     let typed: Pod = serde_json::from_value(bare()).unwrap();
     assert_eq!(
         additions(
-            &door.model,
+            Some(&door.model),
+            "bank",
             &typed,
             door.recorded(),
             &door.world,

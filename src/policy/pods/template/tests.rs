@@ -10,7 +10,7 @@ use crate::{
     evidence::{Digest, Effect, Reason, Verdict},
     policy::{
         Exemption,
-        samples::{at, rules, signer},
+        samples::{at, isolated, rules, signer},
     },
     workload::samples::settings,
 };
@@ -264,4 +264,19 @@ fn only_what_its_pods_would_be_is_compared() {
     assert_eq!(template(&old), template(&new));
     new["spec"]["template"]["metadata"]["annotations"] = json!({"a": "b"});
     assert_ne!(template(&old), template(&new));
+}
+
+/// What admission would add is no reason to warn; what is for the author to write, is.
+#[test_case(json!({"readOnlyRootFilesystem": true, "runAsUser": 1000}), json!({"limits": {"memory": "1Gi"}}) => None; "all that cannot be added is there")]
+#[test_case(json!({"runAsUser": 1000}), json!({"limits": {"memory": "1Gi"}}) => Some(Reason::NotHardened); "a root that can be written")]
+#[test_case(json!({"readOnlyRootFilesystem": true, "runAsUser": 1000}), json!({}) => Some(Reason::NotHardened); "no limit")]
+fn of_hardening_only_what_is_for_the_author_is_told(context: Value, resources: Value) -> Option<Reason> {
+    let mut world = world();
+    world.rules[0].unmanaged_pods = UnmanagedPods::Allow;
+    world.rules[0].isolation = isolated(Effect::Enforce, true, &[]).isolation;
+    let mut workload = deployment();
+    let server = &mut workload["spec"]["template"]["spec"]["containers"][0];
+    server["securityContext"] = context;
+    server["resources"] = resources;
+    reason(&workload, None, &world)
 }
