@@ -11,8 +11,10 @@
 //! | 2 | [`cluster`] | the only writers: server-side apply, status patches | `api`, `evidence`, `policy` | decide |
 //! | 2 | [`controller`] | gather → evaluate → plan → apply → status, the same words for every kind | `api`, `evidence`, `artifact`, `workload`, `policy`, `cluster` | write other than through `cluster` |
 //! | 2 | [`admission`] | the same decision through the API server's door | `api`, `evidence`, `workload`, `policy`, `cluster`, `controller` | write other than through `cluster`, fetch, verify |
-//! | 3 | [`operator`] | assembles the operator: world, controllers, admission, admin, leases | `api`, `evidence`, `artifact`, `workload`, `policy`, `cluster`, `controller`, `admission` | do what a part does |
+//! | 2 | [`relay`] | gives model pods what their namespace's models are made of | `api`, `evidence`, `artifact` | write, decide what may serve |
+//! | 3 | [`operator`] | assembles the operator: world, controllers, admission, admin, leases | `api`, `evidence`, `artifact`, `workload`, `policy`, `cluster`, `controller`, `admission`, `relay` | do what a part does |
 //! | 3 | [`cli`] | one file a subcommand | `api`, `evidence`, `artifact`, `policy` | hold logic others need |
+//! | 3 | `cli::relay` | the one that serves models to pods | `evidence`, `artifact`, `relay` | the same |
 //! | 3 | `cli::operator` | the one that talks to a cluster | `api`, `evidence`, `artifact`, `policy`, `cluster`, `controller`, `admission`, `operator` | the same |
 //!
 //! `tests/layering.rs` reads this table and fails on an import that is not in it.
@@ -26,4 +28,5 @@ pub mod controller;
 pub mod evidence;
 pub mod operator;
 pub mod policy;
+pub mod relay;
 pub mod workload;

@@ -18,6 +18,8 @@ mod answers;
 mod artifacts;
 #[path = "registry/fetching.rs"]
 mod fetching;
+#[path = "registry/relaying.rs"]
+mod relaying;
 #[path = "registry/secrets.rs"]
 mod secrets;
 #[path = "registry/verifying.rs"]

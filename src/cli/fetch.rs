@@ -13,9 +13,9 @@ use super::{
 use crate::{
     artifact::{
         fetch::{FetchOptions, FetchProgress, Fetched, fetch},
-        oci::{Client, RegistryError, Timeouts},
+        oci::{Client, RegistryError, Relay, Timeouts},
     },
-    evidence::{Class, Failure, Reason, Reference},
+    evidence::{Class, Digest, Failure, Reason, Reference},
 };
 
 /// Bring a pinned model from a registry into a folder, comparing every byte with its digest.
@@ -44,12 +44,42 @@ pub struct Args {
     hosts: HostArgs,
     #[command(flatten)]
     credentials: CredentialsArgs,
+    #[command(flatten)]
+    relay: RelayArgs,
     /// Refuse a larger model before downloading anything.
     #[arg(long, value_name = "BYTES")]
     max_bytes: Option<u64>,
     /// Where a failure is left as one line of JSON for the kubelet to report; ignored when there is no such file.
     #[arg(long, value_name = "FILE", default_value = termination::LOG)]
     termination_log: PathBuf,
+}
+
+/// A relay that is asked instead of the registry.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct RelayArgs {
+    /// Ask this relay for everything, and no registry; it has the credentials.
+    #[arg(
+        long,
+        value_name = "https://HOST:PORT",
+        requires_all = ["relay_key", "relay_token"],
+        conflicts_with_all = ["plain_http", "allow_host", "allow_registry", "credentials_file"]
+    )]
+    relay: Option<String>,
+    /// The SHA-256 of the relay's public key: whoever does not hold it is told nothing.
+    #[arg(long, value_name = "sha256:…", requires = "relay")]
+    relay_key: Option<Digest>,
+    /// A file with the token that the relay wants to see; it is read for every request.
+    #[arg(long, value_name = "FILE", requires = "relay")]
+    relay_token: Option<PathBuf>,
+}
+
+impl RelayArgs {
+    fn relay(&self) -> Result<Option<Relay>, Failure> {
+        match (&self.relay, self.relay_key, &self.relay_token) {
+            (Some(url), Some(key), Some(token)) => Relay::new(url, key, token.clone()).map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Args {
@@ -97,7 +127,10 @@ impl Args {
                 ),
             ));
         }
-        let client = Client::new(self.hosts.policy(), Timeouts::default())?.with_credentials(credentials);
+        let client = match self.relay.relay()? {
+            Some(relay) => Client::relayed(relay, Timeouts::through_relay())?,
+            None => Client::new(self.hosts.policy(), Timeouts::default())?.with_credentials(credentials),
+        };
         let options = FetchOptions {
             max_bytes: self.max_bytes,
             ..FetchOptions::default()

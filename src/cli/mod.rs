@@ -8,7 +8,9 @@ pub mod crds;
 pub mod credentials;
 pub mod fetch;
 pub mod hosts;
+mod logs;
 pub mod operator;
+pub mod relay;
 mod screen;
 mod termination;
 pub mod verify;
@@ -42,6 +44,7 @@ enum Command {
     Copy(copy::Args),
     Crds(crds::Args),
     Fetch(fetch::Args),
+    Relay(relay::Args),
     Verify(verify::Args),
     Completions(completions::Args),
 }
@@ -55,6 +58,7 @@ impl Cli {
             Command::Copy(args) => args.run(),
             Command::Crds(args) => args.run(),
             Command::Fetch(args) => args.run(),
+            Command::Relay(args) => args.run(),
             Command::Verify(args) => args.run(),
             Command::Completions(args) => args.run(),
         }

@@ -8,11 +8,8 @@
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
-use clap::ValueEnum;
 use kube::Client;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::{admission::Limits, controller, evidence::Reference, operator};
 
@@ -47,12 +44,8 @@ pub struct Args {
     /// How long after one audit of all pods in governed namespaces began the next does; at least 30s.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = audit_interval)]
     audit_interval: Duration,
-    /// How log lines are written.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-    /// What is logged, as in `info,probity=debug`.
-    #[arg(long, env = "PROBITY_LOG", value_name = "FILTER", default_value = "info")]
-    log: String,
+    #[command(flatten)]
+    logs: super::logs::LogArgs,
 }
 
 /// Which of the replicas it is, and where they agree on a leader.
@@ -113,29 +106,8 @@ impl AdmissionArgs {
     }
 }
 
-/// Every connection is a file, and where nobody said otherwise a program may have 1024 open unless it asks for as many as it
-/// is allowed. Whoever takes every place at the door must not take those by which the API server is reached.
-fn allow_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let most = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, most) {
-        tracing::warn!(%error, allowed = limit.current, "cannot raise how many files may be open");
-    }
-}
-
 /// Each audit reads every pod of every governed namespace.
 const LEAST_BETWEEN_AUDITS: Duration = Duration::from_secs(30);
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line, for collectors.
-    Json,
-}
 
 /// A number of seconds, minutes or hours.
 fn audit_interval(text: &str) -> Result<Duration, String> {
@@ -167,16 +139,8 @@ fn pinned(text: &str) -> Result<Reference, String> {
 impl Args {
     /// Runs the subcommand.
     pub fn run(self) -> ExitCode {
-        let filter = match EnvFilter::try_new(&self.log) {
-            Ok(filter) => filter,
-            Err(error) => return super::fail(&error),
-        };
-        let logs = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Text => logs.init(),
-            LogFormat::Json => logs.json().init(),
+        if let Err(error) = self.logs.begin() {
+            return super::fail(&error);
         }
         match tokio::runtime::Runtime::new() {
             Ok(runtime) => runtime.block_on(self.operate()),
@@ -185,7 +149,7 @@ impl Args {
     }
 
     async fn operate(self) -> ExitCode {
-        allow_files();
+        super::logs::allow_files();
         let client = match Client::try_default().await {
             Ok(client) => client,
             Err(error) => return super::fail(&error),

@@ -206,21 +206,11 @@ fn short_note(mut message: String) -> String {
 
 /// The credentials in a pull secret.
 fn docker_config(name: &str, secret: &Secret) -> Result<oci::Credentials, Failure> {
-    let malformed = |what: &str| {
-        Failure::new(
-            Reason::MalformedCredentials,
-            format!("Secret {name} {what}: create it with `kubectl create secret docker-registry {name} …`"),
-        )
-    };
-    if secret.type_.as_deref() != Some("kubernetes.io/dockerconfigjson") {
-        return Err(malformed("is not of type kubernetes.io/dockerconfigjson"));
-    }
-    let bytes = secret
+    let config = secret
         .data
         .as_ref()
-        .and_then(|data| data.get(".dockerconfigjson"))
-        .ok_or_else(|| malformed("has no key .dockerconfigjson"))?;
-    oci::Credentials::from_docker_config(&bytes.0)
+        .and_then(|data| data.get(".dockerconfigjson"));
+    oci::Credentials::from_pull_secret(name, secret.type_.as_deref(), config.map(|bytes| &*bytes.0))
 }
 
 /// An Event to publish: what happened, for people.

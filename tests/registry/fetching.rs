@@ -56,7 +56,7 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// The whole model and nothing else, readable for everybody and writable for nobody.
 #[track_caller]
-fn assert_is(folder: &Path, model: &Model) {
+pub fn assert_is(folder: &Path, model: &Model) {
     let found = tree(folder);
     let names: Vec<_> = found.keys().map(String::as_str).collect();
     assert_eq!(
@@ -76,7 +76,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// A signed model, a proxy before its registry, and an empty folder.
-fn bench(name: &str) -> (Model, FaultProxy, Reference, TempDir) {
+pub fn bench(name: &str) -> (Model, FaultProxy, Reference, TempDir) {
     let model = Model::signed();
     let pinned = model.push(&format!("fetching/{name}"));
     let proxy = FaultProxy::before(testbed::registry());
@@ -296,7 +296,7 @@ impl Process {
 
 /// Waits until something holds, at most half a minute.
 #[track_caller]
-fn until(what: &str, holds: impl Fn() -> bool) {
+pub fn until(what: &str, holds: impl Fn() -> bool) {
     let started = Instant::now();
     while !holds() {
         assert!(started.elapsed() < Duration::from_secs(30), "never: {what}");

@@ -35,12 +35,13 @@ impl RegistryError {
         Failure::new(reason, message).into()
     }
 
-    /// Whether the same request may succeed when it is simply made again: the registry was away, busy or slow.
+    /// Whether the same request may succeed when it is simply made again: the registry was away, busy or
+    /// slow, or a relay does not know yet.
     /// A refusal and an absence are transient too, but only people end them.
     pub fn is_worth_repeating(&self) -> bool {
         matches!(
             self.failure.reason,
-            Reason::RegistryUnavailable | Reason::RateLimited | Reason::Timeout
+            Reason::RegistryUnavailable | Reason::RateLimited | Reason::Timeout | Reason::NotReadYet
         )
     }
 }

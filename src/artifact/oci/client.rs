@@ -15,6 +15,7 @@ use super::{
     credentials::{Basic, Credentials},
     hosts::{HostPolicy, host_of, same_origin},
     manifest::{self, MAX_MANIFEST, VerifiedBytes},
+    relay::Relay,
 };
 use crate::evidence::{Digest, Failure, Reason, Reference};
 
@@ -42,10 +43,42 @@ impl Default for Timeouts {
     }
 }
 
+impl Timeouts {
+    /// For asking a relay: a thousand others may ask it at the same time, and it asks a registry first.
+    pub const fn through_relay() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            headers: Duration::from_secs(60),
+            stall: Duration::from_secs(60),
+            manifest: Duration::from_secs(90),
+        }
+    }
+}
+
 /// Redirects followed for one request.
 const MAX_REDIRECTS: usize = 5;
 /// At most this many bytes of a token server's answer are read.
 const MAX_TOKEN_ANSWER: usize = 1 << 20;
+/// At most this many bytes of a relay's failure are read: a code and a sentence.
+const MAX_FAILURE: usize = 16 << 10;
+/// How rustls says that whoever verifies a certificate did not take it: only a relay's verifier says that.
+const STRANGER: &str = "ApplicationVerificationFailure";
+
+/// What all connections have in common.
+fn http(timeouts: Timeouts) -> reqwest::ClientBuilder {
+    // reqwest panics without a process-wide provider. The binary installs one first thing; tests need not.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    reqwest::Client::builder()
+        .user_agent(concat!("probity/", env!("CARGO_PKG_VERSION")))
+        // Redirects are judged one by one in `follow`; a proxy from the environment would see the credentials.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(timeouts.connect)
+        .pool_idle_timeout(Duration::from_secs(30))
+}
 
 /// Asks registries under one [`HostPolicy`] with one set of [`Credentials`]. Cheap to clone; clones share connections,
 /// and tokens.
@@ -56,6 +89,8 @@ pub struct Client {
     timeouts: Timeouts,
     credentials: Arc<Credentials>,
     sessions: Arc<Sessions>,
+    /// Who is asked in the registries' place.
+    relay: Option<Arc<Relay>>,
 }
 
 impl fmt::Debug for Client {
@@ -73,32 +108,37 @@ impl Client {
     /// # Errors
     /// [`Reason::Io`] when the machine has no CA certificates.
     pub fn new(hosts: HostPolicy, timeouts: Timeouts) -> Result<Self, Failure> {
-        // reqwest panics without a process-wide provider. The binary installs one first thing; tests need not.
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        }
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("probity/", env!("CARGO_PKG_VERSION")))
-            // Redirects are judged one by one in `follow`; a proxy from the environment would see the credentials.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .connect_timeout(timeouts.connect)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()
-            .map_err(|error| {
+        let http = http(timeouts).build().map_err(|error| {
                 Failure::new(
                     Reason::Io,
                     format!("no TLS to registries ({error}): install CA certificates, or name a file with them in SSL_CERT_FILE"),
                 )
             })?;
-        Ok(Self {
+        Ok(Self::with(http, hosts, timeouts, None))
+    }
+
+    /// A client that asks a relay for everything, whatever registry it lies in. It holds no credentials, and no registry
+    /// and no other host ever hears of it.
+    ///
+    /// # Errors
+    /// [`Reason::Internal`] when there can be no TLS at all.
+    pub fn relayed(relay: Relay, timeouts: Timeouts) -> Result<Self, Failure> {
+        let http = http(timeouts)
+            .tls_backend_preconfigured(relay.tls()?)
+            .build()
+            .map_err(|error| Failure::new(Reason::Internal, format!("no TLS to the relay: {error}")))?;
+        Ok(Self::with(http, HostPolicy::default(), timeouts, Some(relay)))
+    }
+
+    fn with(http: reqwest::Client, hosts: HostPolicy, timeouts: Timeouts, relay: Option<Relay>) -> Self {
+        Self {
             http,
             hosts: Arc::new(hosts),
             timeouts,
             credentials: Arc::default(),
             sessions: Arc::default(),
-        })
+            relay: relay.map(Arc::new),
+        }
     }
 
     /// The same client with these credentials: connections are shared, tokens are not, so that what one secret may
@@ -216,6 +256,11 @@ impl Client {
         path: &str,
         accept: &'static str,
     ) -> Result<(Response, String), RegistryError> {
+        if let Some(relay) = &self.relay {
+            return self
+                .ask(relay, asked, relay.locate(reference, path)?, accept)
+                .await;
+        }
         let registry = self.hosts.registry(reference.host())?;
         let url = registry.join(path).map_err(|_| {
             RegistryError::new(
@@ -264,6 +309,42 @@ impl Client {
             let authenticated = basic.is_some() && authorization.is_some();
             Err(asked.status(&host, response.status(), response.headers(), authenticated))
         }
+    }
+
+    /// A successful answer of the relay. What it could not do it says as the failure itself, which is ours then.
+    async fn ask(
+        &self,
+        relay: &Relay,
+        asked: &Asked,
+        url: Url,
+        accept: &'static str,
+    ) -> Result<(Response, String), RegistryError> {
+        let host = host_of(&url);
+        let authorization = relay.authorization()?;
+        let response = self
+            .once(asked, &url, accept, Some(&authorization))
+            .await
+            .map_err(|error| {
+                if error.failure.message.contains(STRANGER) {
+                    relay.stranger(&host).into()
+                } else {
+                    error
+                }
+            })?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if status.is_success() {
+            return Ok((response, host));
+        }
+        let mut error = asked.status(&host, status, &headers, true);
+        let body = self.read(asked, &host, response, MAX_FAILURE).await;
+        if let Some(said) = body
+            .ok()
+            .and_then(|body| serde_json::from_slice::<Failure>(&body).ok())
+        {
+            // Cut again: it is somebody else's sentence.
+            error.failure = Failure::new(said.reason, said.message);
+        }
+        Err(error)
     }
 
     /// Sends a request and follows redirects, each judged by the host policy. The authorization goes to the registry's

@@ -108,6 +108,25 @@ impl Credentials {
         Ok(Self { entries })
     }
 
+    /// The same of a pull secret: what type it says it is, and the value of `.dockerconfigjson` if it has one.
+    ///
+    /// # Errors
+    /// [`Reason::MalformedCredentials`] when it is no pull secret.
+    pub fn from_pull_secret(name: &str, kind: Option<&str>, config: Option<&[u8]>) -> Result<Self, Failure> {
+        let malformed = |what: &str| {
+            Failure::new(
+                Reason::MalformedCredentials,
+                format!(
+                    "Secret {name} {what}: create it with `kubectl create secret docker-registry {name} …`"
+                ),
+            )
+        };
+        if kind != Some("kubernetes.io/dockerconfigjson") {
+            return Err(malformed("is not of type kubernetes.io/dockerconfigjson"));
+        }
+        Self::from_docker_config(config.ok_or_else(|| malformed("has no key .dockerconfigjson"))?)
+    }
+
     /// The credentials for a repository: the host is compared exactly, its port included.
     ///
     /// # Errors

@@ -62,9 +62,14 @@ impl VerifiedBytes {
         self.digest
     }
 
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
+    /// The bytes. A copy shares them.
+    pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// As what they were sent; only a hint, as everything of an answer but its bytes.
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
     }
 }
 

@@ -12,6 +12,7 @@ mod credentials;
 mod hosts;
 mod manifest;
 mod model_pack;
+mod relay;
 mod unique;
 mod verify;
 
@@ -22,4 +23,5 @@ pub use credentials::{Basic, Credentials};
 pub use hosts::{Host, HostError, HostPolicy};
 pub use manifest::{Descriptor, MAX_LAYERS, MAX_MANIFEST, Manifest, VerifiedBytes};
 pub use model_pack::{ModelContent, ModelFile};
+pub use relay::{Relay, key_of};
 pub use verify::verify_oci;
