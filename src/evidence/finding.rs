@@ -50,6 +50,9 @@ pub enum RuleId {
     /// `model.revoked`.
     #[serde(rename = "model.revoked")]
     ModelRevoked,
+    /// `isolation.network` and `isolation.egressCeiling`.
+    #[serde(rename = "isolation.network")]
+    IsolationNetwork,
     /// `unmanagedPods` and `exempt`: a model answers for the pod, or it is exempt.
     #[serde(rename = "pods.managed")]
     PodManaged,
@@ -79,6 +82,7 @@ impl RuleId {
             Self::ModelSignature => "model.signature",
             Self::ModelRepositories => "model.repositories",
             Self::ModelRevoked => "model.revoked",
+            Self::IsolationNetwork => "isolation.network",
             Self::PodManaged => "pods.managed",
             Self::PodPlan => "pods.plan",
             Self::PodChange => "pods.change",

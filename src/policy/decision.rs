@@ -10,7 +10,10 @@ use super::{
     Evidence, Facts, MAX_KEYS, NamespaceSelector, Rules, SignerRule, World, checks, requirements, selecting,
 };
 use crate::{
-    api::{GOVERNED_LABEL, v1alpha1::ServingSigner},
+    api::{
+        GOVERNED_LABEL,
+        v1alpha1::{EgressRule, ServingSigner},
+    },
     evidence::{Class, Digest, Effect, Finding, Origin, Reason, Reference, RuleId, Verdict},
 };
 
@@ -186,16 +189,20 @@ pub fn evaluate(facts: &Facts, world: &World, now: Timestamp) -> Decision {
 }
 
 /// The refusal that no evidence can change, if there is one: then no registry need be asked, and none is that the policy
-/// does not allow. The digest is not needed either.
+/// does not allow. The digest is not needed either; `egress` is what the model declares.
 pub fn foregone(
     world: &World,
     namespace: &str,
     origin: &Origin,
     digest: Option<Digest>,
+    egress: &[EgressRule],
     now: Timestamp,
 ) -> Option<Decision> {
     let unasked = Evidence::Wait("not verified, since the model is refused already".to_owned());
-    let facts = Facts::about(world, namespace, origin.clone(), digest, unasked);
+    let facts = Facts {
+        egress: egress.to_vec(),
+        ..Facts::about(world, namespace, origin.clone(), digest, unasked)
+    };
     Some(evaluate(&facts, world, now)).filter(|decision| decision.verdict == Verdict::Fail)
 }
 
@@ -228,6 +235,7 @@ fn judge(facts: &Facts, rules: &Rules, now: Timestamp) -> Vec<Finding> {
             .then(|| checks::signature::signed_by_trusted(facts, rules, now)),
         checks::repositories::allowed(facts, rules),
         checks::revoked::not_revoked(facts, rules),
+        checks::network::below_ceiling(facts, rules),
     ]
     .into_iter()
     .flatten()

@@ -8,7 +8,10 @@ use std::{
 
 use super::{World, world};
 use crate::{
-    api::v1alpha1::{ArtifactVerificationSpec, ArtifactVerificationStatus, VerificationVerdict},
+    api::v1alpha1::{
+        ArtifactVerificationSpec, ArtifactVerificationStatus, EgressRule, ModelDeploymentSpec,
+        VerificationVerdict,
+    },
     evidence::{ArtifactReport, Digest, Failure, FileDifference, Origin, Outcome, Reason, SignerIdentity},
 };
 
@@ -147,7 +150,7 @@ fn other_content(found: Digest, subject: Digest) -> String {
 }
 
 /// What is known about one model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     /// The model's namespace.
     pub namespace: String,
@@ -164,6 +167,8 @@ pub struct Facts {
     /// The same under the keys of those that are not, where that is another question: their keys must not decide how soon,
     /// or whether, the others are answered.
     pub observed: Option<Evidence<Verification>>,
+    /// What the model's specification declares that its pods may reach.
+    pub egress: Vec<EgressRule>,
 }
 
 impl Facts {
@@ -185,6 +190,16 @@ impl Facts {
             digest,
             verification,
             observed: None,
+            egress: Vec::new(),
+        }
+    }
+
+    /// The same, with what the specification declares by itself.
+    #[must_use]
+    pub fn declared(self, spec: &ModelDeploymentSpec) -> Self {
+        Self {
+            egress: spec.egress.clone().unwrap_or_default(),
+            ..self
         }
     }
 

@@ -13,6 +13,7 @@ pub mod objects;
 pub mod pods;
 pub mod trust;
 
+mod ceiling;
 mod compile;
 mod decision;
 mod facts;
@@ -34,7 +35,7 @@ pub use accept::accept;
 pub use compile::{DEFAULT_GRACE_PERIOD, compile, unreadable};
 pub use decision::{Decision, MAX_FINDINGS, evaluate, foregone, severity};
 pub use facts::{Evidence, Facts, Verification};
-pub use isolation::{IsolationRules, NetworkRule};
+pub use isolation::{IsolationRules, NetworkRule, NetworkWish, network_wish};
 pub use request::{Request, as_it_serves, folder_hash, pinned, source_hash};
 pub use requirements::{MAX_KEYS, is_enforced, observed_keys, required_keys};
 pub use rules::{ApprovalRule, Exemption, Problem, Rules, SignerRule};

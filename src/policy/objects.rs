@@ -69,7 +69,8 @@ pub fn model(
         }
     }
     let (namespace, digest) = (model.namespace().unwrap_or_default(), origin.digest());
-    remarks.foregone = foregone(world, &namespace, &origin, digest, now);
+    let egress = model.spec.egress.as_deref().unwrap_or_default();
+    remarks.foregone = foregone(world, &namespace, &origin, digest, egress, now);
     remarks
 }
 

@@ -289,7 +289,7 @@ proptest! {
         let reference: Reference = format!("{repository}@{subject}").parse().unwrap();
         let labels = [(GOVERNED_LABEL, governed)].into_iter().chain(labels).map(|(key, value)| (key.to_owned(), value.to_owned()));
         let world = World { rules, namespaces: [("bank".to_owned(), labels.collect())].into() };
-        let decision = foregone(&world, "bank", &reference.clone().into(), Some(subject), Timestamp::UNIX_EPOCH);
+        let decision = foregone(&world, "bank", &reference.clone().into(), Some(subject), &[], Timestamp::UNIX_EPOCH);
         let refused = decision.is_some_and(|decision| decision.findings.iter().any(|one| {
             one.reason == Some(Reason::RepositoryNotAllowed) && one.effect == Effect::Enforce
         }));

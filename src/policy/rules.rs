@@ -125,8 +125,14 @@ impl Rules {
     pub fn effect_of(&self, rule: RuleId) -> Effect {
         match rule {
             // A policy that cannot be applied harms all its sections, so the strictest of them says what that means.
-            RuleId::Policy => self.effect.min(self.model_effect).min(self.isolation.effect),
+            RuleId::Policy => {
+                let isolation = self.isolation.asks().then_some(self.isolation.effect);
+                self.effect
+                    .min(self.model_effect)
+                    .min(isolation.unwrap_or(self.effect))
+            }
             RuleId::ModelSignature | RuleId::ModelRepositories | RuleId::ModelRevoked => self.model_effect,
+            RuleId::IsolationNetwork => self.isolation.effect,
             RuleId::PodManaged => match self.unmanaged_pods {
                 UnmanagedPods::Deny => Effect::Enforce,
                 UnmanagedPods::Warn => Effect::Warn,

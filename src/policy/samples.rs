@@ -90,6 +90,7 @@ pub(super) fn facts(verification: Evidence<Verification>) -> Facts {
         digest: Some(SUBJECT),
         verification,
         observed: None,
+        egress: Vec::new(),
     }
 }
 

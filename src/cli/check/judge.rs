@@ -105,9 +105,10 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
         return Judged::refused(subject, &problem);
     }
     let (world, namespace, digest) = (&input.world, &subject.namespace, origin.digest());
-    let refused = foregone(world, namespace, &origin, digest, now);
+    let egress = subject.model.spec.egress.as_deref().unwrap_or_default();
+    let refused = foregone(world, namespace, &origin, digest, egress, now);
     let unasked = Evidence::Wait("not verified yet".to_owned());
-    let mut facts = Facts::about(world, namespace, origin, digest, unasked);
+    let mut facts = Facts::about(world, namespace, origin, digest, unasked).declared(&subject.model.spec);
     if let Some(decision) = refused {
         return Judged::decided(subject, &facts, decision);
     }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use crate::{
-    api::v1alpha1::{ArtifactVerification, ModelDeployment, OciSource, Server, ServingTemplate},
+    api::v1alpha1::{ArtifactVerification, EgressRule, ModelDeployment, OciSource, Server, ServingTemplate},
     cluster::is_controlled_by,
     evidence::{Digest, Reference, Verdict},
     policy::{
@@ -91,7 +91,8 @@ pub fn plan(
     let rollout = rollout(ours, &snapshot.pods);
     let namespace = model.namespace().unwrap_or_default();
     let request = Request::of(model);
-    let foregone = unlooked(&request, world, &namespace, now);
+    let egress = model.spec.egress.as_deref().unwrap_or_default();
+    let foregone = unlooked(&request, world, &namespace, egress, now);
     let source = model.spec.model.source.oci.as_ref();
     let (Request::Known { .. } | Request::Unresolved { .. }, Some(source)) = (&request, source) else {
         // Nothing to judge and nothing to build from: what runs goes on as it is.
@@ -194,10 +195,16 @@ pub fn plan(
 }
 
 /// Why a reference is not looked up: policy refuses it whatever it names.
-fn unlooked(request: &Request, world: &World, namespace: &str, now: Timestamp) -> Option<Decision> {
+fn unlooked(
+    request: &Request,
+    world: &World,
+    namespace: &str,
+    egress: &[EgressRule],
+    now: Timestamp,
+) -> Option<Decision> {
     match request {
         Request::Unresolved { reference, .. } => {
-            foregone(world, namespace, &reference.clone().into(), None, now)
+            foregone(world, namespace, &reference.clone().into(), None, egress, now)
         }
         Request::Refused(_) | Request::Known { .. } => None,
     }

@@ -57,6 +57,7 @@ async fn reconcile(model: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) 
         &namespace,
         &reference.clone().into(),
         None,
+        model.spec.egress.as_deref().unwrap_or_default(),
         context.now(),
     )
     .is_some()

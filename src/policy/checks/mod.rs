@@ -2,6 +2,7 @@
 //! Pure: what a check needs is in its arguments.
 
 pub mod approval;
+pub mod network;
 pub mod quorum;
 pub mod repositories;
 pub mod revoked;
