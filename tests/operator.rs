@@ -21,6 +21,8 @@ mod content;
 mod following;
 #[path = "operator/images.rs"]
 mod images;
+#[path = "operator/isolation.rs"]
+mod isolation;
 #[path = "operator/lifecycle.rs"]
 mod lifecycle;
 #[path = "operator/many.rs"]

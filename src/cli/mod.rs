@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 //! Here only parsing and dispatch; what a subcommand does is in the layers below.
 
+pub mod canary;
 pub mod check;
 pub mod completions;
 pub mod copy;
@@ -40,6 +41,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Operator(operator::Args),
+    Canary(canary::Args),
     Check(check::Args),
     Copy(copy::Args),
     Crds(crds::Args),
@@ -54,6 +56,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Operator(args) => args.run(),
+            Command::Canary(args) => args.run(),
             Command::Check(args) => args.run(),
             Command::Copy(args) => args.run(),
             Command::Crds(args) => args.run(),

@@ -6,12 +6,22 @@
     reason = "the edge: here the client is made, gathered with, and handed to cluster"
 )]
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
 
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{admission::Limits, controller, evidence::Reference, operator};
+use crate::{
+    admission::Limits,
+    api::v1alpha1::EgressRule,
+    controller::{self, Cidr, NetworkSettings},
+    evidence::Reference,
+    operator,
+};
 
 /// Run the operator in a cluster. The chart does this for you.
 ///
@@ -45,6 +55,8 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = audit_interval)]
     audit_interval: Duration,
     #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
     logs: super::logs::LogArgs,
 }
 
@@ -73,6 +85,42 @@ impl Replica {
         let system = rustix::system::uname();
         format!("{}_{}", system.nodename().to_string_lossy(), std::process::id())
     }
+}
+
+/// What is known of the network that models are on.
+#[derive(Debug, clap::Args)]
+struct NetworkArgs {
+    /// What every isolated model may reach beside what it declares, as one rule of `spec.egress` in JSON: the registries
+    /// that models are fetched from, a cache of name look-ups. May be repeated.
+    #[arg(long = "isolated-egress", value_name = "RULE", value_parser = egress_rule)]
+    egress: Vec<EgressRule>,
+    /// Addresses that no range which a model declares opens, such as the API server's: 192.0.2.7/32. May be repeated.
+    #[arg(long = "never-open", value_name = "CIDR")]
+    closed: Vec<Cidr>,
+    /// Try the canaries in the operator's own namespace, to see whether each node enforces NetworkPolicies.
+    #[arg(long)]
+    probe_canaries: bool,
+    /// Where the API server is, as a pod sees it: never open either.
+    #[arg(long, env = "KUBERNETES_SERVICE_HOST", hide = true)]
+    kubernetes_service_host: Option<IpAddr>,
+}
+
+impl NetworkArgs {
+    fn settings(self) -> NetworkSettings {
+        let service = self.kubernetes_service_host.map(Cidr::from);
+        NetworkSettings {
+            egress: self.egress,
+            closed: self.closed.into_iter().chain(service).collect(),
+        }
+    }
+}
+
+fn egress_rule(text: &str) -> Result<EgressRule, String> {
+    let rule: EgressRule = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if NetworkSettings::takes(&rule) {
+        return Ok(rule);
+    }
+    Err(r#"must name peers and ports, as in {"to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}], "ports": [{"port": 443}]}"#.into())
 }
 
 /// How admission is served.
@@ -165,6 +213,10 @@ impl Args {
                 _ = interrupt.recv() => {}
             }
         };
+        let canaries = self
+            .network
+            .probe_canaries
+            .then(|| self.replica.namespace.clone());
         let settings = operator::Settings {
             controllers: controller::Settings {
                 fetch_image: self.fetch_image.to_string(),
@@ -172,6 +224,8 @@ impl Args {
                 hosts: self.hosts.policy(),
                 concurrency: self.concurrency,
                 audit_interval: self.audit_interval,
+                network: self.network.settings(),
+                canaries,
             },
             admin_address: self.admin_address,
             identity: self.replica.identity(),

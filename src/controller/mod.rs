@@ -10,6 +10,7 @@ mod adoption;
 pub mod artifact_verification;
 mod audit;
 pub mod condition;
+pub mod isolation;
 pub mod metrics;
 pub mod model_deployment;
 mod notes;
@@ -52,8 +53,11 @@ use crate::{
     workload::PodSettings,
 };
 
+pub use crate::workload::{Cidr, NetworkSettings};
+
 use self::{
     audit::Audits,
+    isolation::Probes,
     metrics::Metrics,
     model_deployment::Looks,
     owners::Owners,
@@ -76,6 +80,7 @@ pub struct Context {
     owners: Owners,
     tally: TallyView,
     audits: Audits,
+    probes: Probes,
 }
 
 /// What the operator was told when it started.
@@ -91,6 +96,10 @@ pub struct Settings {
     pub concurrency: u16,
     /// How long after one audit of all pods began the next does.
     pub audit_interval: Duration,
+    /// What is known of the network that models are on.
+    pub network: NetworkSettings,
+    /// The namespace in which a canary on each node shows whether NetworkPolicies are enforced; none: nobody looks.
+    pub canaries: Option<String>,
 }
 
 impl Settings {
@@ -125,6 +134,7 @@ impl Context {
             looks: Arc::default(),
             owners: Owners::default(),
             audits: Audits::default(),
+            probes: Probes::default(),
             client,
             settings,
             registry,
@@ -298,6 +308,7 @@ where
         adoption::images::run(client.clone(), context.clone(), stop()),
         artifact_verification::run(client.clone(), context.clone(), stop()),
         audit::run(context.clone(), stop()),
+        isolation::run(context.clone(), stop()),
         model_deployment::run(client, context, stop()),
     );
 }

@@ -72,6 +72,8 @@ reasons! {
     SignerMismatch: Policy,
     /// The artifact lies in a repository the policy does not allow.
     RepositoryNotAllowed: Policy,
+    /// The model declares egress that the policy's ceiling does not allow.
+    EgressAboveCeiling: Policy,
     /// No policy selects the namespace.
     NoPolicy: Policy,
     /// The account of a model would hold, or holds, more rights than the policy's ceiling; the message names the chain.

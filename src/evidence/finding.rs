@@ -59,6 +59,9 @@ pub enum RuleId {
     /// `isolation.runtimeClasses`: it asks for a runtime that is allowed.
     #[serde(rename = "isolation.runtimeClasses")]
     IsolationRuntimeClasses,
+    /// `isolation.network` and `isolation.egressCeiling`.
+    #[serde(rename = "isolation.network")]
+    IsolationNetwork,
     /// `unmanagedPods` and `exempt`: a model answers for the pod, or it is exempt.
     #[serde(rename = "pods.managed")]
     PodManaged,
@@ -91,6 +94,7 @@ impl RuleId {
             Self::IsolationRbac => "isolation.rbac",
             Self::IsolationHardening => "isolation.hardening",
             Self::IsolationRuntimeClasses => "isolation.runtimeClasses",
+            Self::IsolationNetwork => "isolation.network",
             Self::PodManaged => "pods.managed",
             Self::PodPlan => "pods.plan",
             Self::PodChange => "pods.change",

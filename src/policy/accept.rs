@@ -1,6 +1,8 @@
 //! Does a `ModelDeployment` make sense by itself, before anything is read or decided?
 //! The same shapes as the schema's own rules, which files that never met an API server have not passed.
 
+pub(super) mod network;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
@@ -47,6 +49,7 @@ pub fn accept(spec: &ModelDeploymentSpec) -> Result<Origin, Problem> {
             return Err(invalid("spec", message));
         }
     }
+    network::accept_network(spec)?;
     Ok(origin)
 }
 

@@ -71,6 +71,7 @@ pub fn unreadable<P: Policy>(meta: &ObjectMeta, error: &str) -> Rules {
         format!("this operator cannot read the policy: {error}; correct it, or update the operator");
     Rules {
         problems: vec![invalid("spec", message)],
+        isolation: IsolationRules::unknown(),
         ..empty::<P>(meta, P::reach_of_unread(meta))
     }
 }

@@ -7,13 +7,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Evidence, Facts, MAX_KEYS, NamespaceSelector, Rules, ServerFacts, SignerRule, World, checks,
-    requirements, selecting,
+    Evidence, Facts, MAX_KEYS, NamespaceSelector, Rules, SignerRule, World, checks, requirements, selecting,
 };
 use crate::{
     api::{
         GOVERNED_LABEL,
-        v1alpha1::{Server, ServingSigner},
+        v1alpha1::{ModelDeploymentSpec, ServingSigner},
     },
     evidence::{Class, Digest, Effect, Finding, Origin, Reason, Reference, RuleId, Verdict},
 };
@@ -204,19 +203,20 @@ pub fn evaluate(facts: &Facts, world: &World, now: Timestamp) -> Decision {
 }
 
 /// The refusal that no evidence can change, if there is one: then no registry need be asked, and none is that the policy
-/// does not allow. The digest is not needed either.
+/// does not allow. The digest is not needed either; `egress` is what the model declares.
 pub fn foregone(
     world: &World,
     namespace: &str,
     origin: &Origin,
     digest: Option<Digest>,
-    server: Option<&Server>,
+    declared: Option<&ModelDeploymentSpec>,
     now: Timestamp,
 ) -> Option<Decision> {
     let unasked = Evidence::Wait("not verified, since the model is refused already".to_owned());
-    let facts = Facts {
-        server: server.map(ServerFacts::of),
-        ..Facts::about(world, namespace, origin.clone(), digest, unasked)
+    let facts = Facts::about(world, namespace, origin.clone(), digest, unasked);
+    let facts = match declared {
+        Some(spec) => facts.declared(spec),
+        None => facts,
     };
     Some(evaluate(&facts, world, now)).filter(|decision| decision.verdict == Verdict::Fail)
 }
@@ -252,6 +252,7 @@ fn judge(facts: &Facts, rules: &Rules, now: Timestamp) -> Vec<Finding> {
         checks::revoked::not_revoked(facts, rules),
         checks::hardening::of_server(facts, rules),
         checks::runtime_class::of_server(facts, rules),
+        checks::network::below_ceiling(facts, rules),
     ]
     .into_iter()
     .flatten()

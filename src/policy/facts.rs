@@ -8,7 +8,10 @@ use std::{
 
 use super::{World, hardening::limits_memory, world};
 use crate::{
-    api::v1alpha1::{ArtifactVerificationSpec, ArtifactVerificationStatus, Server, VerificationVerdict},
+    api::v1alpha1::{
+        ArtifactVerificationSpec, ArtifactVerificationStatus, EgressRule, ModelDeploymentSpec, Server,
+        VerificationVerdict,
+    },
     evidence::{
         ArtifactReport, Digest, Failure, FileDifference, KeyFingerprint, Origin, Outcome, Reason,
         SignerIdentity,
@@ -150,7 +153,7 @@ fn other_content(found: Digest, subject: Digest) -> String {
 }
 
 /// What is known about one model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     /// The model's namespace.
     pub namespace: String,
@@ -167,6 +170,8 @@ pub struct Facts {
     /// The same under the keys of those that are not, where that is another question: their keys must not decide how soon,
     /// or whether, the others are answered.
     pub observed: Option<Evidence<Verification>>,
+    /// What the model's specification declares that its pods may reach.
+    pub egress: Vec<EgressRule>,
     /// How Probity runs its server; none when somebody else does, and then its pods are judged.
     pub server: Option<ServerFacts>,
 }
@@ -210,6 +215,17 @@ impl Facts {
             verification,
             observed: None,
             server: None,
+            egress: Vec::new(),
+        }
+    }
+
+    /// The same, with what the specification declares by itself.
+    #[must_use]
+    pub fn declared(self, spec: &ModelDeploymentSpec) -> Self {
+        Self {
+            server: spec.server.as_ref().map(ServerFacts::of),
+            egress: spec.egress.clone().unwrap_or_default(),
+            ..self
         }
     }
 

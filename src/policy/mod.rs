@@ -15,6 +15,7 @@ pub mod pods;
 pub mod rbac;
 pub mod trust;
 
+mod ceiling;
 mod compile;
 mod decision;
 mod facts;
@@ -36,7 +37,7 @@ pub use accept::accept;
 pub use compile::{DEFAULT_GRACE_PERIOD, compile, unreadable};
 pub use decision::{Decision, MAX_FINDINGS, evaluate, foregone, severity};
 pub use facts::{Evidence, Facts, ServerFacts, Verification};
-pub use isolation::{IsolationRules, NetworkRule};
+pub use isolation::{IsolationRules, NetworkRule, NetworkWish, network_wish};
 pub use request::{Request, as_it_serves, folder_hash, pinned, source_hash};
 pub use requirements::{MAX_KEYS, is_enforced, observed_keys, required_keys, sufficient_keys};
 pub use rules::{ApprovalRule, Exemption, Problem, Rules, SignerRule};

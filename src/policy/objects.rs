@@ -69,14 +69,7 @@ pub fn model(
         }
     }
     let (namespace, digest) = (model.namespace().unwrap_or_default(), origin.digest());
-    remarks.foregone = foregone(
-        world,
-        &namespace,
-        &origin,
-        digest,
-        model.spec.server.as_ref(),
-        now,
-    );
+    remarks.foregone = foregone(world, &namespace, &origin, digest, Some(&model.spec), now);
     remarks
 }
 

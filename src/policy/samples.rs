@@ -106,6 +106,7 @@ pub(super) fn facts(verification: Evidence<Verification>) -> Facts {
         verification,
         observed: None,
         server: None,
+        egress: Vec::new(),
     }
 }
 

@@ -45,6 +45,19 @@ impl Term {
             Must::NotExist => value.is_none(),
         }
     }
+
+    /// Whether every set of labels that meets this term meets `other`.
+    fn implies(&self, other: &Self) -> bool {
+        let implied = match (&self.must, &other.must) {
+            (Must::BeIn(ours), Must::BeIn(theirs)) => ours.is_subset(theirs),
+            (Must::BeIn(ours), Must::NotBeIn(theirs)) => ours.is_disjoint(theirs),
+            (Must::NotBeIn(ours), Must::NotBeIn(theirs)) => theirs.is_subset(ours),
+            (Must::BeIn(_) | Must::Exist, Must::Exist)
+            | (Must::NotExist, Must::NotExist | Must::NotBeIn(_)) => true,
+            _ => false,
+        };
+        self.key == other.key && implied
+    }
 }
 
 impl NamespaceSelector {
@@ -60,40 +73,54 @@ impl NamespaceSelector {
     /// Reads a selector. The API server stores any text in one, so everything is looked at here: a label that no namespace
     /// can carry would otherwise select nothing, in silence.
     pub(super) fn compile(selector: &LabelSelector) -> (Self, Vec<Problem>) {
-        let labels = selector.match_labels.iter().flatten().map(|(key, value)| {
-            let field = format!("spec.namespaceSelector.matchLabels[{key}]");
-            check_key(&field, key)?;
-            check_value(&field, value)?;
-            Ok(Term {
-                key: key.clone(),
-                must: Must::BeIn(BTreeSet::from([value.clone()])),
-            })
-        });
-        let expressions = selector
-            .match_expressions
-            .iter()
-            .flatten()
-            .enumerate()
-            .map(|(at, requirement)| {
-                term(
-                    &format!("spec.namespaceSelector.matchExpressions[{at}]"),
-                    requirement,
-                )
-            });
-        let mut terms = Vec::new();
-        let mut problems = Vec::new();
-        for term in labels.chain(expressions) {
-            match term {
-                Ok(term) => terms.push(term),
-                Err(problem) => problems.push(problem),
-            }
-        }
+        let (terms, problems) = terms("spec.namespaceSelector", selector);
         if problems.is_empty() {
             (Self::Matching(terms), problems)
         } else {
             (Self::Broken, problems)
         }
     }
+}
+
+/// The terms of the selector in this field, and what is wrong with the others.
+pub(super) fn terms(field: &str, selector: &LabelSelector) -> (Vec<Term>, Vec<Problem>) {
+    let labels = selector.match_labels.iter().flatten().map(|(key, value)| {
+        let field = format!("{field}.matchLabels[{key}]");
+        check_key(&field, key)?;
+        check_value(&field, value)?;
+        Ok(Term {
+            key: key.clone(),
+            must: Must::BeIn(BTreeSet::from([value.clone()])),
+        })
+    });
+    let expressions = selector
+        .match_expressions
+        .iter()
+        .flatten()
+        .enumerate()
+        .map(|(at, requirement)| term(&format!("{field}.matchExpressions[{at}]"), requirement));
+    let mut terms = Vec::new();
+    let mut problems = Vec::new();
+    for term in labels.chain(expressions) {
+        match term {
+            Ok(term) => terms.push(term),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (terms, problems)
+}
+
+/// The terms of a selector, if every one can be read.
+pub(super) fn read_terms(selector: &LabelSelector) -> Option<Vec<Term>> {
+    let (terms, problems) = terms("", selector);
+    problems.is_empty().then_some(terms)
+}
+
+/// Whether whatever meets the terms of `one` meets those of `other` too, as far as that can be seen term by term.
+pub(super) fn narrower(one: &[Term], other: &[Term]) -> bool {
+    other
+        .iter()
+        .all(|wanted| one.iter().any(|term| term.implies(wanted)))
 }
 
 /// The policies among `rules` that select a governed namespace of this name and with these labels.

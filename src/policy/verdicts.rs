@@ -68,6 +68,7 @@ impl Verifications {
                 digest,
                 found(self.required.as_ref()),
             )
+            .declared(&model.spec)
         }
     }
 

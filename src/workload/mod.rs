@@ -3,7 +3,9 @@
 
 mod accounts;
 mod adopted;
+mod cidr;
 mod images;
+mod network;
 mod objects;
 mod owner;
 mod plans;
@@ -25,7 +27,12 @@ pub use adopted::{
     fit, kserve_would_repeat, terms, unfit, verifier,
 };
 
+pub use cidr::Cidr;
 pub use images::{Image, Pins, odd, tagged, tags};
+pub use network::{
+    Inlet, METADATA_ADDRESSES, NetworkSettings, Openings, network_policy, network_policy_name, own_pods,
+    shut_out,
+};
 pub use objects::{child_meta, pod, workload};
 pub use owner::controller;
 pub use plans::Plans;

@@ -38,6 +38,8 @@ pub fn settings(namespace: &str) -> Settings {
             hosts: HostPolicy::default(),
             concurrency: 4,
             audit_interval: std::time::Duration::from_secs(300),
+            network: controller::NetworkSettings::default(),
+            canaries: None,
         },
         admin_address: free_address(),
         namespace: namespace.into(),

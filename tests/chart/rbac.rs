@@ -16,7 +16,7 @@ const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// Everything the operator does to the cluster: (API group, resource, verbs).
 ///
-/// No update but of its Lease and its own Secret, no delete but of its own verdicts (pods are evicted), no watching of secrets, no exec,
+/// No update but of its Lease and its own Secret, no delete but of its own verdicts and NetworkPolicies (pods are evicted), no watching of secrets, no exec,
 /// no finalizers, no roles.
 const OPERATOR: &[(&str, &str, &[&str])] = &[
     // Read live with what there is for it: a watch may lack the status that was written a moment ago.
@@ -36,6 +36,7 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("", "services", MADE),
     ("", "serviceaccounts", MADE),
     ("apps", "deployments", MADE),
+    ("networking.k8s.io", "networkpolicies", OWN),
     // What a pod of an adopted workload goes back to: each by its name, none listed.
     ("apps", "replicasets", &["get"]),
     ("apps", "statefulsets", &["get"]),

@@ -117,7 +117,7 @@ fn by_default_no_registry_gets_special_treatment() {
 }
 
 #[test]
-fn every_value_about_registries_becomes_an_argument() {
+fn every_value_about_registries_and_isolation_becomes_an_argument() {
     let file = format!("{}/ci/everything.yaml", crate::helm::CHART);
     let args = args(&render(&["--values", &file]));
     let pairs: Vec<(&str, &str)> = args[1..]
@@ -141,12 +141,55 @@ fn every_value_about_registries_becomes_an_argument() {
         ("--allow-host", "[fd00::5]:5000"),
         ("--allow-registry", "registry.example"),
         ("--allow-registry", "registry.corp.example:5000"),
+        (
+            "--isolated-egress",
+            r#"{"ports":[{"port":443}],"to":[{"ipBlock":{"cidr":"192.0.2.7/32"}}]}"#,
+        ),
+        ("--never-open", "198.51.100.0/28"),
         ("--concurrency", "16"),
         ("--audit-interval", "90s"),
         ("--log-format", "text"),
     ];
     assert_eq!(args[0], "operator");
     assert_eq!(pairs, expected);
+}
+
+/// The operator tries what the canary listens on, and the NetworkPolicy lets it in on one of the two.
+#[test]
+fn canaries_are_where_the_operator_looks_and_closed_where_it_must_not_come_in() {
+    use probity::controller::isolation::{CANARIES, CLOSED_PORT, OPEN_PORT};
+    let objects = render(&["--set", "isolation.canary.enabled=true"]);
+    assert!(args(&objects).contains(&"--probe-canaries".to_owned()));
+    let canary = &find(&objects, "DaemonSet", "probity-canary")["spec"];
+    let (key, value) = CANARIES.split_once('=').unwrap();
+    assert_eq!(canary["template"]["metadata"]["labels"][key], value);
+    let pod = &canary["template"]["spec"];
+    let line: Vec<String> = serde_json::from_value(pod["containers"][0]["args"].clone()).unwrap();
+    let listens = |port: u16| format!("0.0.0.0:{port}");
+    assert_eq!(
+        line,
+        [
+            "canary",
+            "--open",
+            &listens(OPEN_PORT),
+            "--closed",
+            &listens(CLOSED_PORT)
+        ]
+    );
+    probity::cli::Cli::try_parse_from(std::iter::once("probity".to_owned()).chain(line)).unwrap();
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    let policy = &find(&objects, "NetworkPolicy", "probity-canary")["spec"];
+    assert_eq!(policy["podSelector"], canary["selector"]);
+    assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
+    let operators = operator(&objects)["spec"]["selector"].clone();
+    assert_eq!(
+        policy["ingress"],
+        json!([{"from": [{"podSelector": operators}], "ports": [{"protocol": "TCP", "port": OPEN_PORT}]}])
+    );
+    assert!(
+        render(&[]).iter().all(|object| object["kind"] != "DaemonSet"),
+        "only where it is asked for"
+    );
 }
 
 #[test]
@@ -232,7 +275,9 @@ fn objects_in_a_namespace_are_in_that_of_the_release() {
     let everything = format!("{}/ci/everything.yaml", crate::helm::CHART);
     for object in render(&["--values", &everything]) {
         let namespaced = [
+            "DaemonSet",
             "Deployment",
+            "NetworkPolicy",
             "PodDisruptionBudget",
             "Role",
             "RoleBinding",

@@ -85,6 +85,8 @@ async fn door(stage: &Stage) -> Gate {
         hosts: HostPolicy::default(),
         concurrency: 1,
         audit_interval: Duration::from_secs(300),
+        network: controller::NetworkSettings::default(),
+        canaries: None,
     };
     let (world, watching) = watch_world(&stage.client);
     tokio::spawn(watching);

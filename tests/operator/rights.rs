@@ -323,6 +323,16 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
         .await;
     stage.roll_out("digits", digest).await;
     stage.reason("digits", "Serving").await;
+    let isolation = json!({"spec": {"isolation": {"network": "DefaultDeny"}}});
+    stage
+        .policies()
+        .patch(
+            &stage.namespace,
+            &PatchParams::default(),
+            &Patch::Merge(isolation),
+        )
+        .await
+        .unwrap();
     adopt(&stage).await;
     let revoked = json!({"revoked": [{"digest": digest, "reason": "poisoned"}]});
     for _ in 0..2 {

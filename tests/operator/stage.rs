@@ -102,6 +102,8 @@ impl Operator {
                             hosts,
                             concurrency: 16,
                             audit_interval,
+                            network: controller::NetworkSettings::default(),
+                            canaries: None,
                         },
                         admin_address: admin,
                         namespace: "probity-system".into(),

@@ -22,6 +22,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
 {{- end -}}
 
+{{/* The same of the pods that show whether NetworkPolicies are enforced. */}}
+{{- define "probity.canarySelectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: canary
+{{- end -}}
+
+{{- define "probity.canaryLabels" -}}
+{{ include "probity.canarySelectorLabels" . }}
+app.kubernetes.io/part-of: probity
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- end -}}
+
 {{/*
 The operator's image, always by digest: it runs the same image in the pods of models, and rule one is that content is
 trusted by digest, never by tag.

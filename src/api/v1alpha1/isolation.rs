@@ -101,11 +101,11 @@ pub struct PodPeer {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EgressRule {
-    /// Whom.
+    /// Whom: pods by labels, or addresses.
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(min = 1, max = 16))]
     pub to: Vec<EgressPeer>,
-    /// On which ports.
+    /// On which ports, by number.
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(min = 1, max = 16))]
     pub ports: Vec<EgressPort>,

@@ -14,8 +14,8 @@ use crate::{
     },
     evidence::{Digest, Failure, Finding, KeyFingerprint, Reason, Reference, Verdict},
     policy::{
-        Decision, Evidence, Facts, Problem, ServerFacts, Verification, accept, accept::accept_name, evaluate,
-        foregone, objects::taken, observed_keys, required_keys,
+        Decision, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate, foregone,
+        objects::taken, observed_keys, required_keys,
     },
 };
 
@@ -105,13 +105,9 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
         return Judged::refused(subject, &problem);
     }
     let (world, namespace, digest) = (&input.world, &subject.namespace, origin.digest());
-    let server = subject.model.spec.server.as_ref();
-    let refused = foregone(world, namespace, &origin, digest, server, now);
+    let refused = foregone(world, namespace, &origin, digest, Some(&subject.model.spec), now);
     let unasked = Evidence::Wait("not verified yet".to_owned());
-    let mut facts = Facts {
-        server: server.map(ServerFacts::of),
-        ..Facts::about(world, namespace, origin, digest, unasked)
-    };
+    let mut facts = Facts::about(world, namespace, origin, digest, unasked).declared(&subject.model.spec);
     if let Some(decision) = refused {
         return Judged::decided(subject, &facts, decision);
     }

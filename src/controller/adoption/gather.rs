@@ -24,6 +24,8 @@ pub(super) struct Found {
     pub exists: bool,
     /// The model that governs it, when that is another.
     pub taken_by: Option<String>,
+    /// Selects its pods, and by accident perhaps others.
+    pub selector: Option<LabelSelector>,
     /// Its pods.
     pub pods: Vec<Pod>,
 }
@@ -44,9 +46,10 @@ pub(super) async fn gather(
     let mut found = Found {
         exists: true,
         taken_by,
+        selector: selector(&object, workload),
         pods: Vec::new(),
     };
-    let Some(params) = selecting(&object, workload) else {
+    let Some(params) = found.selector.clone().and_then(searching) else {
         return Ok(found);
     };
     let pods: Api<Pod> = context.api(&namespace);
@@ -116,13 +119,28 @@ pub(super) async fn read(
     }
 }
 
-/// Which pods may be the workload's: labels only narrow the search.
-fn selecting(object: &DynamicObject, workload: &WorkloadRef) -> Option<ListParams> {
+/// Which pods may be the workload's: labels only narrow the search. None when it does not say, or says all of them.
+fn selector(object: &DynamicObject, workload: &WorkloadRef) -> Option<LabelSelector> {
     if workload.kind == "InferenceService" {
-        return Some(ListParams::default().labels(&format!("{KSERVE_LABEL}={}", workload.name)));
+        return Some(LabelSelector {
+            match_labels: Some([(KSERVE_LABEL.to_owned(), workload.name.clone())].into()),
+            match_expressions: None,
+        });
     }
     let selector = object.data.get("spec")?.get("selector")?.clone();
     let selector: LabelSelector = serde_json::from_value(selector).ok()?;
+    let says = selector
+        .match_labels
+        .as_ref()
+        .is_some_and(|labels| !labels.is_empty())
+        || selector
+            .match_expressions
+            .as_ref()
+            .is_some_and(|terms| !terms.is_empty());
+    says.then_some(selector)
+}
+
+fn searching(selector: LabelSelector) -> Option<ListParams> {
     let selector = Selector::try_from(selector).ok()?;
     Some(ListParams::default().labels_from(&selector))
 }

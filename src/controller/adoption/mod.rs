@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 
-use super::{Context, Error, Note, notes::notes};
+use super::{Context, Error, Note, isolation::isolate, notes::notes};
 use crate::{
     api::{
         FIELD_MANAGER, RESOLVER_FIELD_MANAGER,
@@ -50,6 +50,9 @@ pub(super) async fn reconcile(
 ) -> Result<Duration, Error> {
     let namespace = model.namespace().unwrap_or_default();
     let found = gather(context, model, workload).await?;
+    // A workload that another model governs is that one's to isolate.
+    let selector = found.selector.clone().filter(|_| found.taken_by.is_none());
+    let isolation = isolate(context, model, world, selector, &found.pods).await?;
     let recorded = Recorded {
         model: Some(model),
         verifications,
@@ -84,6 +87,7 @@ pub(super) async fn reconcile(
             ways: &ways,
             pods: &pods,
             held_up,
+            isolated: isolation.condition,
         },
         now,
     );

@@ -36,6 +36,8 @@ pub(super) struct Seen<'a> {
     pub pods: &'a [PodStanding],
     /// A disruption budget forbids to replace the next pod.
     pub held_up: bool,
+    /// What is known of its network, where anybody asks for isolation.
+    pub isolated: Option<Wanted>,
 }
 
 /// What `Ready` says.
@@ -310,13 +312,14 @@ fn wanted(
     } else {
         Wanted::new("Available", State::False, "NoPods", message)
     };
-    let mut wanted = vec![
-        accepted,
-        verified,
-        satisfied,
-        available,
-        Wanted::new("Ready", summary.state, &summary.reason, &summary.message),
-    ];
+    let mut wanted = vec![accepted, verified, satisfied, available];
+    wanted.extend(seen.isolated.clone());
+    wanted.push(Wanted::new(
+        "Ready",
+        summary.state,
+        &summary.reason,
+        &summary.message,
+    ));
     if summary.state != State::True {
         let kind = if summary.stalled { "Stalled" } else { "Reconciling" };
         wanted.push(Wanted::new(kind, State::True, &summary.reason, &summary.message));

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
@@ -33,10 +34,12 @@ use crate::{
     },
     cluster::{Applied, patch_status},
     policy::World,
-    workload::Workload,
+    workload::{Workload, own_pods},
 };
 
-use super::{Context, Error, adoption, controller, notes::notes, readable, world::Guarded};
+use super::{
+    Context, Error, adoption, controller, isolation::isolate, notes::notes, readable, world::Guarded,
+};
 pub use gather::Snapshot;
 use gather::gather;
 use looks::Begun;
@@ -66,6 +69,11 @@ pub async fn run(
             owned(&context.looks),
         )
         .watches(
+            Api::<NetworkPolicy>::all(client.clone()),
+            ours(),
+            owned(&context.looks),
+        )
+        .watches(
             Api::<Guarded<ArtifactVerification>>::all(client.clone()),
             watcher::Config::default(),
             owned(&context.looks),
@@ -74,7 +82,8 @@ pub async fn run(
             let looks = context.looks.clone();
             move |pod: Pod| looks.labelled(&pod).map(guarded)
         })
-        .reconcile_all_on(context.world.changes());
+        .reconcile_all_on(context.world.changes())
+        .reconcile_all_on(context.probes.changes());
     observer.run(controller, reconcile, context, stop).await;
 }
 
@@ -102,6 +111,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     let seen = readable(&seen)?;
     let now = context.now();
     let (world, epoch) = context.world.about(&seen.namespace().unwrap_or_default());
+    let epoch = epoch.wrapping_add(context.probes.epoch());
     // Of the models that a new world wakes, only those whose namespace it changes are looked at.
     let basis = match context.looks.begin(seen, epoch, now) {
         Begun::Look(basis) => basis,
@@ -117,7 +127,20 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
         return Ok(next_look(Some(until), now));
     }
     let plan = plan(&model, &snapshot, &world, &context.settings.pods(), now);
-    let outcome = carry_out(&context, &model, &snapshot, &plan).await?;
+    // Before anything runs: what is to be closed must not be open for a moment.
+    let isolation = isolate(&context, &model, &world, Some(own_pods(&model)), &snapshot.pods).await?;
+    let outcome = match isolation.name_taken {
+        None => carry_out(&context, &model, &snapshot, &plan).await?,
+        taken => Outcome {
+            name_taken: taken,
+            rollout: plan.rollout.clone(),
+            ..Outcome::default()
+        },
+    };
+    let outcome = Outcome {
+        isolated: isolation.condition,
+        ..outcome
+    };
     let new = status(&model, &plan, &outcome, now);
     // What the tag was resolved to is another manager's part of the status.
     let old = model.status.clone().map(|old| ModelDeploymentStatus {
@@ -204,6 +227,7 @@ async fn carry_out(
                 return Ok(Outcome {
                     name_taken,
                     rollout: plan.rollout.clone(),
+                    ..Outcome::default()
                 });
             }
         }
@@ -218,13 +242,14 @@ async fn carry_out(
     }) = workload
     else {
         return Ok(Outcome {
-            name_taken: None,
             rollout: plan.rollout.clone(),
+            ..Outcome::default()
         });
     };
     let taken = |kind: &str| Outcome {
         name_taken: Some(format!("{kind} {}", model.name_any())),
         rollout: plan.rollout.clone(),
+        ..Outcome::default()
     };
     let accounts = context.api::<ServiceAccount>(&namespace);
     if let Applied::NameTaken = context
@@ -256,7 +281,7 @@ async fn carry_out(
         return Ok(taken("Deployment"));
     };
     Ok(Outcome {
-        name_taken: None,
         rollout: rollout(Some(&deployment), &snapshot.pods),
+        ..Outcome::default()
     })
 }

@@ -210,11 +210,15 @@ pub fn plan(
 /// Why a reference is not looked up: policy refuses it whatever it names.
 fn unlooked(model: &ModelDeployment, request: &Request, world: &World, now: Timestamp) -> Option<Decision> {
     let namespace = model.namespace().unwrap_or_default();
-    let server = model.spec.server.as_ref();
     match request {
-        Request::Unresolved { reference, .. } => {
-            foregone(world, &namespace, &reference.clone().into(), None, server, now)
-        }
+        Request::Unresolved { reference, .. } => foregone(
+            world,
+            &namespace,
+            &reference.clone().into(),
+            None,
+            Some(&model.spec),
+            now,
+        ),
         Request::Refused(_) | Request::Known { .. } => None,
     }
 }

@@ -77,6 +77,8 @@ impl Scene {
                 hosts: HostPolicy::default(),
                 concurrency: 1,
                 audit_interval: std::time::Duration::from_secs(300),
+                network: crate::controller::NetworkSettings::default(),
+                canaries: None,
             },
             clock: 1_700_000_000,
             notes: Vec::new(),
@@ -202,6 +204,7 @@ impl Scene {
         let outcome = Outcome {
             name_taken: None,
             rollout: rollout(self.snapshot.deployment.as_ref(), &self.snapshot.pods),
+            ..Outcome::default()
         };
         self.write_status(&plan, &outcome);
         plan

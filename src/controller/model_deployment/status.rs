@@ -31,6 +31,8 @@ pub struct Outcome {
     pub name_taken: Option<String>,
     /// How far the Deployment is after applying.
     pub rollout: Rollout,
+    /// What is known of its network, where anybody asks for isolation.
+    pub isolated: Option<Wanted>,
 }
 
 /// What stands in the way of serving what was asked for, or that nothing does.
@@ -394,8 +396,14 @@ fn wanted_conditions(plan: &Plan, outcome: &Outcome, summary: &Summary) -> Vec<W
         artifact_verified(plan, summary),
         policy_satisfied(plan),
         available(&outcome.rollout),
-        Wanted::new("Ready", summary.state, &summary.reason, &summary.message),
     ];
+    wanted.extend(outcome.isolated.clone());
+    wanted.push(Wanted::new(
+        "Ready",
+        summary.state,
+        &summary.reason,
+        &summary.message,
+    ));
     if summary.state != State::True {
         let kind = if summary.stalled { "Stalled" } else { "Reconciling" };
         wanted.push(Wanted::new(kind, State::True, &summary.reason, &summary.message));

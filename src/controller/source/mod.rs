@@ -57,7 +57,7 @@ async fn reconcile(model: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) 
         &namespace,
         &reference.clone().into(),
         None,
-        model.spec.server.as_ref(),
+        Some(&model.spec),
         context.now(),
     )
     .is_some()

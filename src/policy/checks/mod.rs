@@ -3,6 +3,7 @@
 
 pub mod approval;
 pub mod hardening;
+pub mod network;
 pub mod quorum;
 pub mod repositories;
 pub mod revoked;

@@ -28,6 +28,7 @@ fn told(scene: &Scene, pods: &[Value], found: &Found) -> ModelDeploymentStatus {
         ways: &ways,
         pods: &scene.standing(&pods),
         held_up: false,
+        isolated: None,
     };
     status(&scene.model, &seen, scene.now)
 }
@@ -161,6 +162,7 @@ fn a_specification_that_makes_no_sense_is_told() {
         ways: &[],
         pods: &[],
         held_up: false,
+        isolated: None,
     };
     let status = status(&scene.model, &seen, scene.now);
     assert_eq!(ready(&status).1, "SpecInvalid");

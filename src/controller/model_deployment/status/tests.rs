@@ -69,6 +69,7 @@ fn a_name_that_is_taken() {
         &Outcome {
             name_taken: Some("Deployment digits".into()),
             rollout: rollout(None, &[]),
+            ..Outcome::default()
         },
     );
     look("status_name_taken", &scene);
