@@ -132,8 +132,10 @@ impl Rules {
                     .min(isolation.unwrap_or(self.effect))
             }
             RuleId::ModelSignature | RuleId::ModelRepositories | RuleId::ModelRevoked => self.model_effect,
-            RuleId::IsolationRbac => self.isolation.effect,
-            RuleId::IsolationHardening | RuleId::IsolationRuntimeClasses => self.isolation.effect,
+            RuleId::IsolationNetwork
+            | RuleId::IsolationRbac
+            | RuleId::IsolationHardening
+            | RuleId::IsolationRuntimeClasses => self.isolation.effect,
             RuleId::PodManaged => match self.unmanaged_pods {
                 UnmanagedPods::Deny => Effect::Enforce,
                 UnmanagedPods::Warn => Effect::Warn,
