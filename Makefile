@@ -104,6 +104,13 @@ bench-audit: ## Time, memory and writes of the audit of 10,000 pods
 	@build/require linux rust go python cc
 	@benches/audit
 
+.PHONY: bench-rbac
+bench-rbac: ## Time and memory of the audit of rights on 5,000 bindings
+	@build/require linux rust
+	@build/phase release cargo build --locked --release --example rbac
+	@mkdir -p target/bench
+	@$(binaries)/release/examples/rbac | tee target/bench/rbac.json
+
 ## Make
 
 .PHONY: image

@@ -2,6 +2,7 @@
 //! the pods of a template; and whether an object of our own makes sense.
 //! It looks verdicts up and never makes one; before it refuses a pod of a model it reads once what the watch may lack.
 
+mod networks;
 mod objects;
 mod recall;
 mod rights;
@@ -243,6 +244,9 @@ impl Judge for Gate {
             ("", "pods", None | Some("ephemeralcontainers" | "resize")) => self.pod(request).await,
             ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets", None)
             | ("batch", "jobs" | "cronjobs", None) => self.template(request),
+            ("networking.k8s.io", "networkpolicies", None) | ("cilium.io", "ciliumnetworkpolicies", None) => {
+                self.network(request).await
+            }
             ("rbac.authorization.k8s.io", "rolebindings" | "roles", None) => self.rights(request).await,
             (
                 GROUP,

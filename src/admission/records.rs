@@ -6,6 +6,7 @@
     reason = "the edge: here the client is made, gathered with, and handed to cluster"
 )]
 
+mod pods;
 mod rights;
 
 use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};

@@ -78,6 +78,8 @@ reasons! {
     NoPolicy: Policy,
     /// The account of a model would hold, or holds, more rights than the policy's ceiling; the message names the chain.
     RightsExceeded: Policy,
+    /// A network policy of somebody else's opens what a policy wants closed around models; the message names the fields.
+    NetworkOpened: Policy,
     /// The policy itself cannot be applied; its status says why.
     PolicyInvalid: Policy,
 

@@ -50,6 +50,9 @@ pub enum RuleId {
     /// `model.revoked`.
     #[serde(rename = "model.revoked")]
     ModelRevoked,
+    /// `isolation.network`: nothing but what is declared reaches a model, or is reached by it.
+    #[serde(rename = "isolation.network")]
+    IsolationNetwork,
     /// `isolation.rbac`: the accounts of models hold no right beyond the ceiling.
     #[serde(rename = "isolation.rbac")]
     IsolationRbac,
@@ -91,6 +94,7 @@ impl RuleId {
             Self::ModelSignature => "model.signature",
             Self::ModelRepositories => "model.repositories",
             Self::ModelRevoked => "model.revoked",
+            Self::IsolationNetwork => "isolation.network",
             Self::IsolationRbac => "isolation.rbac",
             Self::IsolationHardening => "isolation.hardening",
             Self::IsolationRuntimeClasses => "isolation.runtimeClasses",

@@ -11,6 +11,7 @@ pub mod accept;
 pub mod checks;
 pub mod hardening;
 pub mod objects;
+pub mod opening;
 pub mod pods;
 pub mod rbac;
 pub mod trust;

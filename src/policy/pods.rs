@@ -26,7 +26,7 @@ pub use isolated::fills_in;
 pub use standing::{PodStanding, Replacement, Stand, Standing, next_to_evict, pin};
 pub use template::Template;
 
-use super::{Decision, Rules, Verifications, World, decision::no_policy, selecting};
+use super::{Decision, Rules, Verifications, World, decision::no_policy, opening, selecting};
 use crate::{
     api::{
         GROUP, MODEL_LABEL,
@@ -87,7 +87,10 @@ pub fn judge(
     now: Timestamp,
 ) -> Decision {
     if let Some(old) = request.old {
-        return Decision::of(change::judge(old, request.pod));
+        let closed = opening::spoken_of(request.namespace, world)
+            .iter()
+            .any(|rules| rules.effect_of(RuleId::IsolationNetwork) == Effect::Enforce);
+        return Decision::of(change::judge(old, request.pod, closed));
     }
     let rules = match applying(request.namespace, world) {
         Ok(rules) => rules,

@@ -14,7 +14,7 @@ mod judge;
 mod properties;
 mod right;
 #[cfg(test)]
-mod samples;
+pub(super) mod samples;
 #[cfg(test)]
 mod tests;
 

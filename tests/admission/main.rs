@@ -14,6 +14,7 @@ mod answers;
 mod door;
 mod faults;
 mod kserve;
+mod networks;
 mod operator;
 mod renewal;
 mod rights;

@@ -375,6 +375,7 @@ async fn from_an_expired_certificate_to_the_next_authority_without_a_request_tha
         json!({"f:webhooks": {
             "k:{\"name\":\"pods.probity.dev\"}": owned,
             "k:{\"name\":\"rights.probity.dev\"}": owned,
+            "k:{\"name\":\"networks.probity.dev\"}": owned,
             "k:{\"name\":\"templates.probity.dev\"}": owned,
             "k:{\"name\":\"objects.probity.dev\"}": owned
         }})

@@ -44,6 +44,9 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("batch", "jobs", &["get"]),
     ("serving.kserve.io", "inferenceservices", &["get"]),
     ("", "pods/eviction", &["create"]),
+    // What others open; none of it is followed.
+    ("networking.k8s.io", "networkpolicies", &["list"]),
+    ("cilium.io", "ciliumnetworkpolicies", &["list"]),
     // Who gives what to whom, and what that is; none of it is followed.
     ("rbac.authorization.k8s.io", "rolebindings", &["list"]),
     ("rbac.authorization.k8s.io", "clusterrolebindings", &["list"]),

@@ -388,6 +388,27 @@ fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
         json!(["CREATE", "UPDATE"]),
         "Namespaced"
     )]);
+    let mut networks = shared("networks.probity.dev", "/validate");
+    let account = format!("system:serviceaccount:{NAMESPACE}:probity");
+    networks["matchConditions"] = json!([{
+        "name": "not-the-operator", "expression": format!("request.userInfo.username != '{account}'")
+    }]);
+    networks["rules"] = json!([
+        rule_of(
+            "networking.k8s.io",
+            "v1",
+            json!(["networkpolicies"]),
+            json!(["CREATE", "UPDATE"]),
+            "Namespaced"
+        ),
+        rule_of(
+            "cilium.io",
+            "*",
+            json!(["ciliumnetworkpolicies"]),
+            json!(["CREATE", "UPDATE"]),
+            "Namespaced"
+        )
+    ]);
     // These two refuse nothing that the operator would not refuse again, so nothing waits for them.
     let beside = |name: &str, rules: Value| {
         let mut hook = shared(name, "/validate");
@@ -423,6 +444,7 @@ fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
         &json!([
             validating,
             rights,
+            networks,
             beside("templates.probity.dev", templates),
             beside("objects.probity.dev", objects_of_ours)
         ])

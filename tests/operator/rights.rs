@@ -93,6 +93,25 @@ async fn adopt(stage: &Stage) {
         .await;
 }
 
+/// A right of the namespace for the account of `digits`, so that somebody looks at what it is.
+async fn give(stage: &Stage) {
+    let rbac = "rbac.authorization.k8s.io";
+    let meta = json!({"name": "looks", "namespace": stage.namespace});
+    let rule = json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]});
+    let account = json!({"kind": "ServiceAccount", "name": "digits", "namespace": stage.namespace});
+    for object in [
+        json!({"kind": "Role", "metadata": meta, "rules": [rule]}),
+        json!({
+            "kind": "RoleBinding", "metadata": meta, "subjects": [account],
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "looks"}
+        }),
+    ] {
+        let mut object = object;
+        object["apiVersion"] = json!(format!("{rbac}/v1"));
+        apply(&stage.client, object).await;
+    }
+}
+
 /// One request: what was done to what, where, and how it went.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Asked {
@@ -314,7 +333,10 @@ async fn granted(stage: &Stage) -> BTreeSet<(String, String)> {
 #[tokio::test]
 async fn everything_granted_is_used_and_nothing_tried_is_refused() {
     let stage = Stage::new().await;
-    apply(&stage.client, super::policies::own(&stage, "Audit", "**")).await;
+    give(&stage).await;
+    let mut own = super::policies::own(&stage, "Audit", "**");
+    own["spec"]["isolation"] = json!({"network": "DefaultDeny", "rbac": {"ceiling": []}});
+    apply(&stage.client, own).await;
     super::secrets::pull_secret(&stage, "regcred", guarded_registry(), super::secrets::PASSWORD).await;
     let reference = super::secrets::push(&Model::signed(), "rights/digits");
     let digest = reference.digest().unwrap();

@@ -156,7 +156,7 @@ impl Records {
 }
 
 /// The answer, if there is one in time.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     kind: &str,
     name: &str,
     within: Duration,
@@ -168,13 +168,13 @@ async fn in_time<T>(
     };
     let read = timeout(within, reading).await.map_err(|_| unread())?;
     read.map_err(|error| {
-        tracing::warn!(kind, name, %error, "cannot read what a binding rests on");
+        tracing::warn!(kind, name, %error, "cannot read what an answer rests on");
         unread()
     })
 }
 
 /// The whole of several reads, if it is there in the time of one.
-async fn timely<T>(
+pub(super) async fn timely<T>(
     what: &str,
     namespace: &str,
     reading: impl Future<Output = Result<T, Unread>>,

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Isolation, rights::AuditedRights, rules};
+use super::{Isolation, openers::AuditedNetworkPolicies, rights::AuditedRights, rules};
 use crate::evidence::{Digest, Effect};
 
 /// What must hold in the namespaces it selects. Several policies apply side by side: each must be satisfied.
@@ -286,6 +286,9 @@ pub struct PolicyStatus {
     /// What the last audit says of the rights that accounts of models hold there; absent when `isolation.rbac` is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rights: Option<AuditedRights>,
+    /// Which network policies of others the last audit found to open models there; absent when `isolation.network` is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_policies: Option<AuditedNetworkPolicies>,
     /// `Ready`: True `Applied`; False `TrustRootMissing`, `TrustRootInvalid` or `PolicyInvalid`, the message names the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -4,6 +4,7 @@ mod artifact_verification;
 mod deployment_policy;
 mod isolation;
 mod model_deployment;
+mod openers;
 mod rights;
 mod rules;
 mod trust_root;
@@ -27,5 +28,6 @@ pub use model_deployment::{
     MountedSource, OciSource, Protocol, ResolvedImage, ResolvedSource, Server, ServingModel, ServingSigner,
     ServingTemplate, UnprovenPod, UpdateMode, VolumeSource, WorkloadRef, WorkloadStatus,
 };
+pub use openers::{AuditedNetworkPolicies, AuditedNetworkPolicy};
 pub use rights::{AllowedRight, AuditedAccount, AuditedRights, RbacRequirements};
 pub use trust_root::{PublicKey, TrustRoot, TrustRootSpec, TrustRootStatus};

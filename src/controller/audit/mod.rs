@@ -1,6 +1,7 @@
 //! Looks at every pod of every governed namespace, again and again: admission sees what is made, and only while it is there.
 //! It reads and counts; what it found is told by the policies' own statuses and by the metrics.
 
+mod networks;
 mod report;
 mod rights;
 mod told;
@@ -16,13 +17,13 @@ use tokio::{
 
 use super::{Context, world::paced};
 use crate::{
-    api::v1alpha1::{AuditedPods, AuditedRights},
+    api::v1alpha1::{AuditedNetworkPolicies, AuditedPods, AuditedRights},
     policy::rbac::{Accounts, Excess},
     workload::Plans,
 };
 use report::Report;
 use rights::rights;
-use told::told;
+use told::{opened, told};
 use walk::{Walked, walk};
 
 /// How soon after a change of the world those namespaces are looked at of which it says something else now: a policy is
@@ -39,6 +40,8 @@ struct Share {
     pods: AuditedPods,
     /// None where the policy does not say what accounts may hold, or where that could not be read yet.
     rights: Option<AuditedRights>,
+    /// None where the policy does not ask for models to be shut off.
+    openers: Option<AuditedNetworkPolicies>,
 }
 
 type Told = BTreeMap<String, Share>;
@@ -63,6 +66,11 @@ impl Audits {
     /// An item when something else was found.
     pub(super) fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
         paced(self.0.subscribe(), Duration::ZERO)
+    }
+
+    /// The same of the network policies that open what is to be closed.
+    pub(super) fn openers_of(&self, policy: &str) -> Option<AuditedNetworkPolicies> {
+        self.0.borrow().as_ref()?.get(policy)?.openers.clone()
     }
 
     fn tell(&self, told: Told) {
@@ -192,7 +200,14 @@ impl Audit {
         let shares = world.rules.iter().map(|rules| {
             let rights = rights.and_then(|(accounts, found)| told(rules, accounts, found, &world));
             let pods = report.of(&rules.policy);
-            (rules.policy.clone(), Share { pods, rights })
+            let openers = self.kept.values().flat_map(|kept| &kept.walked.openers);
+            let openers = opened(rules, openers, &world);
+            let share = Share {
+                pods,
+                rights,
+                openers,
+            };
+            (rules.policy.clone(), share)
         });
         context.audits.tell(shares.collect());
         tracing::debug!(

@@ -1,9 +1,10 @@
 //! What the rights of accounts come to, for the status of each policy. Pure, and bounded however many accounts there are.
 
 use crate::{
-    api::v1alpha1::{AuditedAccount, AuditedRights},
+    api::v1alpha1::{AuditedAccount, AuditedNetworkPolicies, AuditedNetworkPolicy, AuditedRights},
     policy::{
         Rules, World,
+        opening::Opener,
         rbac::{Accounts, Excess},
     },
 };
@@ -17,13 +18,9 @@ const LONGEST_CHAIN: usize = 1024;
 /// What the policy says of these accounts; none when it says nothing of rights.
 pub fn told(rules: &Rules, accounts: &Accounts, found: &[Excess], world: &World) -> Option<AuditedRights> {
     rules.isolation.ceiling.as_ref()?;
-    let selected = |namespace: &str| {
-        let labels = world.namespaces.get(namespace);
-        labels.is_some_and(|labels| rules.namespaces.selects(namespace, labels))
-    };
     let judged = accounts
         .keys()
-        .filter(|account| selected(&account.namespace))
+        .filter(|account| selects(rules, &account.namespace, world))
         .count();
     let its: Vec<&Excess> = found
         .iter()
@@ -37,6 +34,36 @@ pub fn told(rules: &Rules, accounts: &Accounts, found: &[Excess], world: &World)
         exceeding: whole(its.len()),
         examples: (!examples.is_empty()).then_some(examples),
     })
+}
+
+/// Which network policies open what this policy wants closed; none when it wants nothing closed.
+pub fn opened<'a>(
+    rules: &Rules,
+    openers: impl Iterator<Item = &'a Opener>,
+    world: &World,
+) -> Option<AuditedNetworkPolicies> {
+    rules.isolation.network.as_ref()?;
+    let mut its: Vec<&Opener> = openers
+        .filter(|opener| selects(rules, &opener.namespace, world))
+        .collect();
+    its.sort();
+    let examples = its.iter().take(MOST).map(|opener| AuditedNetworkPolicy {
+        namespace: opener.namespace.clone(),
+        kind: opener.kind.clone(),
+        name: opener.name.clone(),
+        model: opener.model.clone(),
+        allows: short(&opener.fields, LONGEST_RIGHTS),
+    });
+    let examples: Vec<AuditedNetworkPolicy> = examples.collect();
+    Some(AuditedNetworkPolicies {
+        opening: whole(its.len()),
+        examples: (!examples.is_empty()).then_some(examples),
+    })
+}
+
+fn selects(rules: &Rules, namespace: &str, world: &World) -> bool {
+    let labels = world.namespaces.get(namespace);
+    labels.is_some_and(|labels| rules.namespaces.selects(namespace, labels))
 }
 
 fn example(excess: &Excess) -> AuditedAccount {

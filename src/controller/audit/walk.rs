@@ -17,12 +17,14 @@ use serde_json::Value;
 
 use super::{
     super::{Context, Error, world::Guarded},
+    networks::networks,
     report::Report,
 };
 use crate::{
     api::v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
     policy::{
         World,
+        opening::{ModelPods, Opener, PodLabels},
         pods::{self, PodThere, Recorded, audit},
         rbac::{Account, Accounts},
         selecting,
@@ -42,6 +44,8 @@ pub(super) struct Walked {
     pub report: Report,
     /// The accounts that its models run under, where a policy asks what they may.
     pub accounts: Accounts,
+    /// The network policies that open what is to be closed, where a policy asks for that.
+    pub openers: Vec<Opener>,
 }
 
 /// Judges every pod of the namespace.
@@ -59,7 +63,9 @@ pub(super) async fn walk(
     let mut report = Report::default();
     let mut accounts = Accounts::new();
     let mut models: Option<Models> = None;
-    if rules.iter().any(|rules| rules.isolation.ceiling.is_some()) {
+    let closed = rules.iter().any(|rules| rules.isolation.network.is_some());
+    let mut labels_of_pods = ModelPods::new();
+    if closed || rules.iter().any(|rules| rules.isolation.ceiling.is_some()) {
         let read = Models::read(context, namespace, world).await?;
         accounts = read.own_accounts(namespace);
         models = Some(read);
@@ -90,6 +96,7 @@ pub(super) async fn walk(
             if let Some(record) = record {
                 let account = there.account(namespace);
                 accounts.entry(account).or_insert_with(|| record.model.name_any());
+                labels_of_pods.insert((record.model.name_any(), PodLabels::of(there.pod.labels())));
             }
             let judged = PodThere {
                 namespace,
@@ -103,9 +110,21 @@ pub(super) async fn walk(
         }
         match next {
             Some(token) => params = params.continue_token(&token),
-            None => return Ok(Walked { report, accounts }),
+            None => break,
         }
     }
+    let openers = match &models {
+        Some(models) if closed => {
+            let models: Vec<&ModelDeployment> = models.all().collect();
+            networks(context, namespace, &models, &labels_of_pods).await?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Walked {
+        report,
+        accounts,
+        openers,
+    })
 }
 
 /// A pod as it was read, decoded as far as somebody asks.
@@ -201,6 +220,10 @@ impl Models {
             records,
             owners: HashMap::new(),
         })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ModelDeployment> {
+        self.records.values().map(|record| &record.model)
     }
 
     /// The accounts of the models that Probity runs, whether or not pods of them are there.

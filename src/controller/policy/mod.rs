@@ -19,8 +19,8 @@ use crate::{
     api::{
         FIELD_MANAGER,
         v1alpha1::{
-            AuditedAccount, AuditedPods, AuditedRights, ClusterDeploymentPolicy, DeploymentPolicy,
-            PolicyStatus,
+            AuditedAccount, AuditedNetworkPolicies, AuditedNetworkPolicy, AuditedPods, AuditedRights,
+            ClusterDeploymentPolicy, DeploymentPolicy, PolicyStatus,
         },
     },
     cluster::patch_status,
@@ -102,6 +102,7 @@ async fn reconcile<P: Kind>(policy: Arc<Guarded<P>>, context: Arc<Context>) -> R
         denials: context.tally.of(&rules.policy),
         pods: context.audits.of(&rules.policy),
         rights: context.audits.rights_of(&rules.policy),
+        network_policies: context.audits.openers_of(&rules.policy),
     };
     let new = status(policy.status(), rules, counts, context.now());
     let api = policy.place(&context.client);
@@ -109,6 +110,7 @@ async fn reconcile<P: Kind>(policy: Arc<Guarded<P>>, context: Arc<Context>) -> R
         let notes = [
             refuses_more(policy.status(), &new),
             exceed_more(policy.status(), &new),
+            opened_more(policy.status(), &new),
         ];
         for note in notes.into_iter().flatten() {
             context.publish(policy, note).await;
@@ -128,6 +130,36 @@ struct Counts {
     pods: Option<AuditedPods>,
     /// The accounts that hold more than it allows.
     rights: Option<AuditedRights>,
+    /// The network policies that open what it wants closed.
+    network_policies: Option<AuditedNetworkPolicies>,
+}
+
+/// Says that other network policies open models than when it was said last, and names the first.
+fn opened_more(old: Option<&PolicyStatus>, new: &PolicyStatus) -> Option<Note> {
+    let before = old.and_then(|old| old.network_policies.as_ref());
+    let named = |policies: &AuditedNetworkPolicies| policies.examples.clone().unwrap_or_default();
+    let known = before.map(named).unwrap_or_default();
+    let now = new.network_policies.as_ref()?;
+    let examples = named(now);
+    let news = examples.iter().find(|one| !known.contains(one));
+    let more = now.opening > before.map_or(0, |before| before.opening);
+    let first = news.or_else(|| examples.first().filter(|_| more))?;
+    let AuditedNetworkPolicy {
+        kind,
+        namespace,
+        name,
+        allows,
+        ..
+    } = first;
+    Some(Note {
+        warning: true,
+        reason: Reason::NetworkOpened.to_string(),
+        action: "Audit",
+        message: format!(
+            "{} network policies allow traffic of models beside what is declared: {kind} {namespace}/{name} ({allows}); delete them, or have their selectors leave models out (status.networkPolicies)",
+            now.opening
+        ),
+    })
 }
 
 /// Says that other accounts hold more than allowed than when it was said last, and names the first.
@@ -241,6 +273,10 @@ fn status(old: Option<&PolicyStatus>, rules: &Rules, counts: Counts, now: Timest
         rights: rules.isolation.ceiling.as_ref().and_then(|_| {
             let before = || old.and_then(|old| old.rights.clone());
             counts.rights.or_else(before)
+        }),
+        network_policies: rules.isolation.network.as_ref().and_then(|_| {
+            let before = || old.and_then(|old| old.network_policies.clone());
+            counts.network_policies.or_else(before)
         }),
         conditions: Some(conditions(conditions_before, wanted, rules.generation, now)),
     }

@@ -13,7 +13,9 @@ use crate::{
 };
 
 /// What must not change about a pod in a governed namespace.
-pub(super) fn judge(old: &Pod, new: &Pod) -> Vec<Finding> {
+///
+/// `closed`: models are shut off here, and network policies mean their pods by labels, whoever's these are.
+pub(super) fn judge(old: &Pod, new: &Pod, closed: bool) -> Vec<Finding> {
     let mut found: Vec<String> = images(old, new);
     // In a model's pod it takes the verb `breakglass`, which only the API server can ask about: its guard does.
     if !old.labels().contains_key(MODEL_LABEL) {
@@ -21,6 +23,9 @@ pub(super) fn judge(old: &Pod, new: &Pod) -> Vec<Finding> {
     }
     found.extend(keys("metadata.labels", old.labels(), new.labels()));
     found.extend(keys("metadata.annotations", old.annotations(), new.annotations()));
+    if closed && old.labels().contains_key(MODEL_LABEL) {
+        found.extend(other_label(old.labels(), new.labels()));
+    }
     match found.first() {
         None => vec![pass(RuleId::PodChange, "nothing changes that was judged")],
         Some(first) => vec![fail(RuleId::PodChange, Reason::PodChanged, first)],
@@ -69,6 +74,15 @@ fn ephemeral(old: &Pod, new: &Pod) -> Option<String> {
     })
 }
 
+/// A label that changes may have another network policy mean the pod, and open what is closed.
+fn other_label(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Option<String> {
+    let mut all = old.keys().chain(new.keys());
+    let changed = all.find(|key| old.get(*key) != new.get(*key))?;
+    Some(format!(
+        "metadata.labels[{changed}]: which network policies mean a model's pod is settled by its labels, and stays (isolation.network): change the object that makes the pod"
+    ))
+}
+
 fn keys(field: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
     old.keys()
         .chain(new.keys().filter(|key| !old.contains_key(*key)))
@@ -98,7 +112,7 @@ mod tests {
         let old = samples::created(&samples::model(digest), &samples::running(digest));
         let mut new = serde_json::to_value(&old).unwrap();
         merge(&mut new, patch);
-        let found = judge(&old, &serde_json::from_value(new).unwrap());
+        let found = judge(&old, &serde_json::from_value(new).unwrap(), false);
         (found[0].verdict, found[0].message.clone())
     }
 
@@ -156,7 +170,7 @@ mod tests {
         let mut new = old.clone();
         new.spec.as_mut().unwrap().ephemeral_containers =
             serde_json::from_value(json!([{"name": "debug", "image": "busybox"}])).unwrap();
-        judge(&old, &new)[0].verdict
+        judge(&old, &new, false)[0].verdict
     }
 
     #[test]
@@ -165,6 +179,26 @@ mod tests {
         let mut new = old.clone();
         new.labels_mut()
             .insert("probity.dev/model".into(), "digits".into());
-        assert_eq!(judge(&old, &new)[0].verdict, Verdict::Fail);
+        assert_eq!(judge(&old, &new, false)[0].verdict, Verdict::Fail);
+    }
+
+    /// Where models are shut off, a label of anybody's may open one.
+    #[test_case(true, true => Verdict::Fail; "of a model, where it is shut off")]
+    #[test_case(true, false => Verdict::Pass; "of a model, where nothing is closed")]
+    #[test_case(false, true => Verdict::Pass; "of no model")]
+    fn a_label_of_somebody_elses(of_a_model: bool, closed: bool) -> Verdict {
+        let digest = Digest::from_bytes([0xaa; 32]);
+        let mut old = samples::created(&samples::model(digest), &samples::running(digest));
+        if !of_a_model {
+            old.metadata.labels = None;
+        }
+        let mut new = old.clone();
+        new.labels_mut().insert("app".into(), "web".into());
+        let found = judge(&old, &new, closed);
+        assert_eq!(
+            found[0].verdict == Verdict::Fail,
+            found[0].message.starts_with("metadata.labels[app]")
+        );
+        found[0].verdict
     }
 }

@@ -1,0 +1,202 @@
+//! Rights and network policies that no admission has seen: what the operator says of them, by which chain, and that it says it
+//! once. On an API server of their own, because everything is looked at every second.
+
+use std::{path::PathBuf, time::Duration};
+
+use k8s_openapi::api::{
+    events::v1::Event,
+    networking::v1::NetworkPolicy,
+    rbac::v1::{ClusterRoleBinding, RoleBinding},
+};
+use kube::{Api, Client, api::DeleteParams};
+use probity::api::v1alpha1::{ClusterDeploymentPolicy, PolicyStatus};
+use serde_json::{Value, json};
+
+use crate::{
+    artifacts::release_pem,
+    stage::{Operator, admin, apply, grant, model, policy, shared_hosts, trust_root, until, until_any},
+    testbed::{self, Server},
+};
+
+const OFTEN: Duration = Duration::from_secs(1);
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Waits until the policy's status is as wanted.
+async fn says(client: &Client, what: &str, holds: impl Fn(&PolicyStatus) -> bool) -> PolicyStatus {
+    let api: Api<ClusterDeploymentPolicy> = Api::all(client.clone());
+    let found = until(&api, "platform", what, |policy| {
+        policy.status.as_ref().is_some_and(&holds)
+    })
+    .await;
+    found.status.unwrap()
+}
+
+/// So many accounts hold more than the ceiling.
+fn exceed(status: &PolicyStatus, judged: i32, exceeding: i32) -> bool {
+    let rights = status.rights.as_ref();
+    rights.is_some_and(|rights| (rights.judged, rights.exceeding) == (judged, exceeding))
+}
+
+fn role(kind: &str, name: &str, resource: &str) -> Value {
+    let mut role = json!({
+        "apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": {"name": name},
+        "rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]
+    });
+    if kind == "Role" {
+        role["metadata"]["namespace"] = json!("bank");
+    }
+    role
+}
+
+fn binding(kind: &str, name: &str, role: (&str, &str), subject: Value) -> Value {
+    let mut binding = json!({
+        "apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": role.0, "name": role.1}, "subjects": [subject]
+    });
+    if kind == "RoleBinding" {
+        binding["metadata"]["namespace"] = json!("bank");
+    }
+    binding
+}
+
+/// One story, because the steps need each other: an API server of its own costs seconds.
+#[tokio::test]
+async fn rights_and_openings_that_no_admission_has_seen_are_found_with_what_gives_them() {
+    let server = Server::start("apiserver", &[], &[]).unwrap();
+    let kubeconfig: PathBuf = server.ready.clone().into();
+    let client = admin(&kubeconfig).await;
+    grant(&client).await;
+    testbed::install(&client).await;
+    let labels = json!({"probity.dev/governed": "true"});
+    apply(
+        &client,
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bank", "labels": labels}}),
+    )
+    .await;
+    apply(&client, trust_root("platform", &[("release", release_pem())])).await;
+    let mut platform = policy("platform", "bank", json!({}));
+    platform["spec"]["isolation"] = json!({
+        "network": "DefaultDeny",
+        "rbac": {"ceiling": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]}
+    });
+    apply(&client, platform).await;
+    apply(
+        &client,
+        model("bank", "digits", "registry.invalid/models/digits:1", json!({})),
+    )
+    .await;
+    let first = Operator::start_auditing(&kubeconfig, shared_hosts(), OFTEN);
+    let quiet = |status: &PolicyStatus| {
+        exceed(status, 1, 0)
+            && status
+                .network_policies
+                .as_ref()
+                .is_some_and(|policies| policies.opening == 0)
+    };
+    says(
+        &client,
+        "what Kubernetes gives to everybody is not counted",
+        quiet,
+    )
+    .await;
+
+    // Within the ceiling; a group in the whole cluster; the account itself, by a role of the namespace.
+    let digits = || json!({"kind": "ServiceAccount", "name": "digits", "namespace": "bank"});
+    for object in [
+        role("ClusterRole", "reads", "configmaps"),
+        role("ClusterRole", "knows", "secrets"),
+        role("Role", "looks", "pods"),
+        binding("ClusterRoleBinding", "fine", ("ClusterRole", "reads"), digits()),
+        binding("RoleBinding", "nobody", ("Role", "not-there"), digits()),
+        binding("RoleBinding", "looks", ("Role", "looks"), digits()),
+    ] {
+        apply(&client, object).await;
+    }
+    let found = says(&client, "one exceeds it", |status| exceed(status, 1, 1)).await;
+    let example = |status: &PolicyStatus| status.rights.clone().unwrap().examples.unwrap()[0].clone();
+    let account = example(&found);
+    assert_eq!(
+        (account.name.as_str(), account.model.as_str(), account.bindings),
+        ("digits", "digits", 1)
+    );
+    assert_eq!(
+        account.chain,
+        "RoleBinding bank/looks gives Role bank/looks to ServiceAccount digits"
+    );
+    assert_eq!(account.rights, "get pods");
+    let everybody = json!({"kind": "Group", "name": "system:serviceaccounts", "apiGroup": RBAC});
+    apply(
+        &client,
+        binding(
+            "ClusterRoleBinding",
+            "everybody",
+            ("ClusterRole", "knows"),
+            everybody,
+        ),
+    )
+    .await;
+    let worse = |status: &PolicyStatus| exceed(status, 1, 1) && example(status).bindings == 2;
+    let account = example(&says(&client, "a second binding, and worse", worse).await);
+    assert_eq!(
+        account.chain,
+        "ClusterRoleBinding everybody gives ClusterRole knows to Group system:serviceaccounts"
+    );
+    let event = until_any(
+        &Api::<Event>::all(client.clone()),
+        "an Event tells of it",
+        |event| {
+            let tells = event
+                .note
+                .as_ref()
+                .is_some_and(|note| note.contains("ClusterRoleBinding everybody"));
+            tells && event.reason.as_deref() == Some("RightsExceeded")
+        },
+    )
+    .await;
+    assert!(event.note.unwrap().contains("bank/digits may get secrets"));
+
+    // A network policy of somebody's, and one that only looks as if it were the model's.
+    let opens = |name: &str, selector: Value| {
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name, "namespace": "bank"},
+            "spec": {"podSelector": selector, "ingress": [{}]}
+        })
+    };
+    apply(&client, opens("open", json!({}))).await;
+    apply(&client, opens("others", json!({"matchLabels": {"app": "web"}}))).await;
+    let opened = |status: &PolicyStatus| {
+        status
+            .network_policies
+            .as_ref()
+            .is_some_and(|policies| policies.opening == 1)
+    };
+    let found = says(&client, "one opens it", opened).await;
+    let one = found.network_policies.unwrap().examples.unwrap()[0].clone();
+    assert_eq!(
+        (one.name.as_str(), one.allows.as_str()),
+        ("open", "spec.ingress[0]")
+    );
+    until_any(
+        &Api::<Event>::all(client.clone()),
+        "an Event tells of that",
+        |event| event.reason.as_deref() == Some("NetworkOpened"),
+    )
+    .await;
+
+    // Whoever takes it back is believed.
+    let gone = DeleteParams::default();
+    Api::<ClusterRoleBinding>::all(client.clone())
+        .delete("everybody", &gone)
+        .await
+        .unwrap();
+    Api::<RoleBinding>::namespaced(client.clone(), "bank")
+        .delete("looks", &gone)
+        .await
+        .unwrap();
+    Api::<NetworkPolicy>::namespaced(client.clone(), "bank")
+        .delete("open", &gone)
+        .await
+        .unwrap();
+    says(&client, "all is as it should be", quiet).await;
+    first.end();
+}
