@@ -87,6 +87,8 @@ fn body() -> impl Strategy<Value = (String, Value)> {
         json!(null),
         json!({"action": "Alert", "gracePeriodSeconds": 0}),
         json!({"action": "Alert", "gracePeriodSeconds": 3600}),
+        json!({"action": "Quarantine", "gracePeriodSeconds": 3600}),
+        json!({"action": "Stop", "gracePeriodSeconds": 3600}),
         json!({"action": "Alert", "gracePeriodSeconds": 1_000_000_000}),
     ]);
     let expires = select(vec![

@@ -79,6 +79,7 @@ pub(super) fn rules(signers: Vec<SignerRule>) -> Rules {
         unmanaged_pods: UnmanagedPods::Deny,
         unproven_pods: crate::api::v1alpha1::UnprovenPods::Report,
         exempt: Vec::new(),
+        on_violation: crate::api::v1alpha1::ViolationAction::Alert,
         grace_period: crate::policy::DEFAULT_GRACE_PERIOD,
         problems: Vec::new(),
     }

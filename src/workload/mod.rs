@@ -26,7 +26,7 @@ pub use adopted::{
 };
 
 pub use images::{Image, Pins, odd, tagged, tags};
-pub use objects::{child_meta, pod, workload};
+pub use objects::{child_meta, cut_off, pod, workload};
 pub use owner::controller;
 pub use plans::Plans;
 pub use quantity::billionths;

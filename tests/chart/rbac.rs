@@ -16,7 +16,7 @@ const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// Everything the operator does to the cluster: (API group, resource, verbs).
 ///
-/// No update but of its Lease and its own Secret, no delete but of its own verdicts (pods are evicted), no watching of secrets, no exec,
+/// No update but of its Lease and its own Secret, no delete but of its own verdicts and of pods that a policy has stopped, no watching of secrets, no exec,
 /// no finalizers, no roles.
 const OPERATOR: &[(&str, &str, &[&str])] = &[
     // Read live with what there is for it: a watch may lack the status that was written a moment ago.
@@ -31,7 +31,10 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("probity.dev", "artifactverifications", OWN),
     ("probity.dev", "artifactverifications/status", &["patch"]),
     ("", "namespaces", FOLLOWED),
-    ("", "pods", FOLLOWED),
+    // Deleted only where a policy has an adopted workload stopped.
+    ("", "pods", &["list", "watch", "delete"]),
+    // The readiness gate: a guard sees to it that it is no other condition.
+    ("", "pods/status", &["patch"]),
     ("", "secrets", &["get"]),
     ("", "services", MADE),
     ("", "serviceaccounts", MADE),

@@ -25,7 +25,7 @@ pub use isolation::{
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,
     MountedSource, OciSource, Protocol, ResolvedImage, ResolvedSource, Server, ServingModel, ServingSigner,
-    ServingTemplate, UnprovenPod, UpdateMode, VolumeSource, WorkloadRef, WorkloadStatus,
+    ServingTemplate, UnprovenPod, UpdateMode, ViolationResponse, VolumeSource, WorkloadRef, WorkloadStatus,
 };
 pub use rights::{AllowedRight, AuditedAccount, AuditedRights, RbacRequirements};
 pub use trust_root::{PublicKey, TrustRoot, TrustRootSpec, TrustRootStatus};
