@@ -9,8 +9,9 @@ use crate::api::v1alpha1::ModelDeploymentStatus;
 
 /// The reason of `PolicySatisfied` while a policy that only warns does not hold.
 pub(super) const WOULD_DENY: &str = "WouldDeny";
-/// The reason of `Ready` and `Available` while the pods of what serves take no traffic.
-pub(super) const QUARANTINED: &str = "Quarantined";
+/// The reason of `Ready` and `Available` while the pods of what serves take no new connections, and those that they have are
+/// not cut: nothing shuts them off on the network.
+pub(super) const QUARANTINED: &str = "QuarantinePartial";
 /// The same once its server is scaled to zero.
 pub(super) const STOPPED: &str = "Stopped";
 

@@ -198,6 +198,7 @@ fn fail(rule: RuleId, reason: Reason, message: impl Into<String>) -> Finding {
         verdict: Verdict::Fail,
         reason: Some(reason),
         message: bounded(message.into()),
+        waived_by: None,
     }
 }
 
@@ -209,6 +210,7 @@ fn pass(rule: RuleId, message: impl Into<String>) -> Finding {
         verdict: Verdict::Pass,
         reason: None,
         message: bounded(message.into()),
+        waived_by: None,
     }
 }
 

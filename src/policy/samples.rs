@@ -100,6 +100,7 @@ pub(super) fn isolated(effect: Effect, hardening: bool, runtime_classes: &[&str]
 pub(super) fn facts(verification: Evidence<Verification>) -> Facts {
     Facts {
         namespace: "bank".to_owned(),
+        model: "digits".to_owned(),
         governed: true,
         namespace_labels: [(GOVERNED_LABEL.to_owned(), "true".to_owned())].into(),
         origin: crate::evidence::Origin::Registry("registry.example/models/digits:1".parse().unwrap()),

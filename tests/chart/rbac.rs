@@ -27,6 +27,7 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("probity.dev", "deploymentpolicies", FOLLOWED),
     ("probity.dev", "deploymentpolicies/status", &["patch"]),
     ("probity.dev", "trustroots", FOLLOWED),
+    ("probity.dev", "waivers", FOLLOWED),
     ("probity.dev", "trustroots/status", &["patch"]),
     ("probity.dev", "artifactverifications", OWN),
     ("probity.dev", "artifactverifications/status", &["patch"]),
@@ -210,6 +211,12 @@ fn breaking_the_glass_and_ungoverning_are_given_to_nobody() {
             only("probity.dev", "modeldeployments", "breakglass"),
         ),
         ("probity-ungovern", only("", "namespaces", "ungovern")),
+        ("probity-waiver", {
+            let mut all = only("probity.dev", "deploymentpolicies", "waive");
+            all.extend(only("probity.dev", "waivers", "create"));
+            all.extend(only("probity.dev", "waivers", "delete"));
+            all
+        }),
     ] {
         let role = find(&objects, "ClusterRole", name);
         assert_eq!(permissions(role), expected, "{name}");

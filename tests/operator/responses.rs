@@ -97,13 +97,13 @@ async fn a_revoked_model_is_quarantined_and_released() {
 
     revoked(&stage, json!([{"digest": digest, "reason": "poisoned"}])).await;
     gate(&stage, "digits-1", false).await;
-    let message = stage.reason("digits", "Quarantined").await;
+    let message = stage.reason("digits", "QuarantinePartial").await;
     assert!(
         message.contains("poisoned") && message.contains("spec.onViolation of"),
         "{message}"
     );
     assert!(!reached(&stage, "digits").await);
-    stage.event("digits", "Quarantined").await;
+    stage.event("digits", "QuarantinePartial").await;
     let deployment = replicas(&stage, "digits", 1).await;
     // Its controller counts the pods that are not ready any more.
     stage.set_rollout(&deployment, 1, 1, 0).await;
@@ -112,7 +112,10 @@ async fn a_revoked_model_is_quarantined_and_released() {
         serving.is_some_and(|serving| serving.response.is_some())
     });
     let model = model.await;
-    assert_eq!(condition(&model, "Available").unwrap().reason, "Quarantined");
+    assert_eq!(
+        condition(&model, "Available").unwrap().reason,
+        "QuarantinePartial"
+    );
 
     revoked(&stage, json!([])).await;
     gate(&stage, "digits-1", true).await;

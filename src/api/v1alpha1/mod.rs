@@ -7,6 +7,7 @@ mod model_deployment;
 mod rights;
 mod rules;
 mod trust_root;
+mod waiver;
 
 pub use artifact_verification::{
     ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ArtifactVerificationStatus,
@@ -29,3 +30,4 @@ pub use model_deployment::{
 };
 pub use rights::{AllowedRight, AuditedAccount, AuditedRights, RbacRequirements};
 pub use trust_root::{PublicKey, TrustRoot, TrustRootSpec, TrustRootStatus};
+pub use waiver::{MAX_WAIVER_DAYS, Waiver, WaiverSpec, WaiverSubject};

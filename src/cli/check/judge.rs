@@ -106,11 +106,11 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
     }
     let (world, namespace, digest) = (&input.world, &subject.namespace, origin.digest());
     let server = subject.model.spec.server.as_ref();
-    let refused = foregone(world, namespace, &origin, digest, server, now);
+    let refused = foregone(world, namespace, &subject.name, &origin, digest, server, now);
     let unasked = Evidence::Wait("not verified yet".to_owned());
     let mut facts = Facts {
         server: server.map(ServerFacts::of),
-        ..Facts::about(world, namespace, origin, digest, unasked)
+        ..Facts::about(world, namespace, &subject.name, origin, digest, unasked)
     };
     if let Some(decision) = refused {
         return Judged::decided(subject, &facts, decision);

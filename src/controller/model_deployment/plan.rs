@@ -161,19 +161,17 @@ pub fn plan(
         let good = source.and_then(|source| last_good(model, &rollout, source, ours.is_some(), None, passes));
         let held = good.as_ref().map(|runs| hold(runs, as_serving(runs).0.decision));
         let cuts = held.as_ref().is_some_and(|held| held.response.cuts());
-        let cut = good
-            .zip(held.as_ref().filter(|_| cuts))
-            .and_then(|(runs, held)| {
-                let replicas = if held.stops() { 0 } else { rollout.wanted };
-                let model = as_it_serves(model, runs.digest)?;
-                Some(cut_off(workload(
-                    &model,
-                    &Served::of(&model)?,
-                    &runs,
-                    settings,
-                    Some(replicas),
-                )))
-            });
+        let cut = good.zip(held.as_ref().filter(|_| cuts)).and_then(|(runs, held)| {
+            let replicas = if held.stops() { 0 } else { rollout.wanted };
+            let model = as_it_serves(model, runs.digest)?;
+            Some(cut_off(workload(
+                &model,
+                &Served::of(&model)?,
+                &runs,
+                settings,
+                Some(replicas),
+            )))
+        });
         return Plan {
             request,
             foregone,
@@ -210,7 +208,10 @@ pub fn plan(
     let (runs, replicas) = match verdict {
         Verdict::Pass => {
             let size = requested.as_ref().map_or(0, |judged| size(judged, &rollout));
-            (asked.clone().map(|asked| RunningModel { size, ..asked }), replicas)
+            (
+                asked.clone().map(|asked| RunningModel { size, ..asked }),
+                replicas,
+            )
         }
         // What was good once goes on: a refusal is about what was asked for.
         Verdict::Fail if good.is_some() => (good, replicas),
@@ -302,12 +303,18 @@ pub fn plan(
 
 /// Why a reference is not looked up: policy refuses it whatever it names.
 fn unlooked(model: &ModelDeployment, request: &Request, world: &World, now: Timestamp) -> Option<Decision> {
-    let namespace = model.namespace().unwrap_or_default();
+    let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     let server = model.spec.server.as_ref();
     match request {
-        Request::Unresolved { reference, .. } => {
-            foregone(world, &namespace, &reference.clone().into(), None, server, now)
-        }
+        Request::Unresolved { reference, .. } => foregone(
+            world,
+            &namespace,
+            &name,
+            &reference.clone().into(),
+            None,
+            server,
+            now,
+        ),
         Request::Refused(_) | Request::Known { .. } => None,
     }
 }

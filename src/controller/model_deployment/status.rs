@@ -102,12 +102,9 @@ pub fn status(
 
 /// Whether what was asked for is admitted, and is about to take the place of what serves.
 fn takes_over(plan: &Plan) -> bool {
-    let requested = plan.requested.as_ref().filter(|judged| judged.decision.admits());
-    requested.is_some_and(|judged| {
-        plan.held
-            .as_ref()
-            .is_some_and(|held| held.digest != judged.subject)
-    })
+    plan.requested
+        .as_ref()
+        .is_some_and(|judged| judged.decision.admits())
 }
 
 /// What is said while the pods of what serves take no traffic.
@@ -118,7 +115,7 @@ fn cut_off(plan: &Plan) -> Option<Summary> {
         ViolationAction::Alert => return None,
         ViolationAction::Quarantine => (
             QUARANTINED,
-            "is quarantined: its pods take no new connections, and stay to be looked at",
+            "is quarantined in part: its pods take no new connections and stay to be looked at, and those that are open, and their own way out, are shut by no NetworkPolicy",
         ),
         ViolationAction::Stop => (STOPPED, "is stopped: its server is scaled to zero"),
     };
@@ -545,6 +542,13 @@ fn policy_satisfied(plan: &Plan) -> Wanted {
                     warning.message
                 );
                 Wanted::new(KIND, State::True, WOULD_DENY, message)
+            }
+            None if decision.waived().next().is_some() => {
+                let waived: Vec<_> = decision
+                    .waived()
+                    .map(|finding| finding.message.as_str())
+                    .collect();
+                Wanted::new(KIND, State::True, "Waived", waived.join("; "))
             }
             None => Wanted::new(
                 KIND,

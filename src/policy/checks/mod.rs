@@ -29,6 +29,7 @@ impl Says<'_> {
             verdict,
             reason,
             message,
+            waived_by: None,
         }
     }
 

@@ -159,6 +159,7 @@ mod tests {
         Rules {
             effect: Effect::Warn,
             model_effect: Effect::Warn,
+            isolation: crate::policy::isolation::IsolationRules::none(Effect::Warn),
             ..policy(action, 0)
         }
     }
@@ -168,6 +169,7 @@ mod tests {
         World {
             rules,
             namespaces: [("bank".to_owned(), [label].into())].into(),
+            ..World::default()
         }
     }
 
@@ -179,6 +181,7 @@ mod tests {
             verdict,
             reason: (verdict == Verdict::Fail).then_some(Reason::Revoked),
             message: "it is not what it was".into(),
+            waived_by: None,
         }])
     }
 

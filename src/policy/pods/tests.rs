@@ -51,6 +51,7 @@ impl Door {
                     [(GOVERNED_LABEL.to_owned(), "true".to_owned())].into(),
                 )]
                 .into(),
+                ..World::default()
             },
             model: samples::model(GOOD),
             verifications: Vec::new(),

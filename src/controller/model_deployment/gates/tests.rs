@@ -74,12 +74,12 @@ fn quarantine_cuts_the_traffic_and_keeps_the_pods() {
         (vec![Some(false); 2], false),
         "in one look"
     );
-    assert_eq!(scene.ready(), ("False".into(), "Quarantined".into()));
-    assert_eq!(told(&scene), ["Quarantined"]);
+    assert_eq!(scene.ready(), ("False".into(), "QuarantinePartial".into()));
+    assert_eq!(told(&scene), ["QuarantinePartial"]);
     let available = scene.condition("Available");
     assert_eq!(
         (available.0.as_str(), available.1.as_str()),
-        ("False", "Quarantined")
+        ("False", "QuarantinePartial")
     );
     assert_eq!(
         scene.snapshot.deployment.clone().unwrap().spec.unwrap(),
@@ -167,7 +167,7 @@ fn asking_for_something_else_does_not_bring_it_back(oci: Value) {
     scene.edit("/model/source/oci", oci);
     scene.settle();
     assert_eq!((open(&scene), reached(&scene)), (vec![Some(false); 2], false));
-    assert_eq!(scene.ready(), ("False".into(), "Quarantined".into()));
+    assert_eq!(scene.ready(), ("False".into(), "QuarantinePartial".into()));
     assert_eq!(scene.runs(), Some((GOOD, 2)));
 }
 
