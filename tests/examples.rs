@@ -20,7 +20,7 @@ use kube::{
 };
 use probity::{
     api::v1alpha1::{
-        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot,
+        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot, Waiver,
     },
     evidence::Reference,
 };
@@ -172,6 +172,7 @@ fn every_example_reads_the_same_in_the_program() {
                 Some("ClusterDeploymentPolicy") => check::<ClusterDeploymentPolicy>(&file, &object),
                 Some("DeploymentPolicy") => check::<DeploymentPolicy>(&file, &object),
                 Some("TrustRoot") => check::<TrustRoot>(&file, &object),
+                Some("Waiver") => check::<Waiver>(&file, &object),
                 Some("Namespace" | "Secret" | "Role" | "RoleBinding" | "InferenceService") => {}
                 other => panic!("{file}: an example of {other:?}"),
             }
@@ -189,16 +190,18 @@ enum Good {
     OwnPolicy,
     TrustRoot,
     Verification,
+    Waiver,
 }
 
 impl Good {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Model,
         Self::FollowingModel,
         Self::Policy,
         Self::OwnPolicy,
         Self::TrustRoot,
         Self::Verification,
+        Self::Waiver,
     ];
 
     fn object(self, namespace: &str) -> Value {
@@ -209,6 +212,7 @@ impl Good {
             Self::OwnPolicy => example("own-policy.yaml", "DeploymentPolicy"),
             Self::TrustRoot => example("quickstart.yaml", "TrustRoot"),
             Self::Verification => verification(),
+            Self::Waiver => example("waiver.yaml", "Waiver"),
         };
         if let Some(place) = object.pointer_mut("/metadata/namespace") {
             *place = json!(namespace);

@@ -35,6 +35,8 @@ mod names;
 mod policies;
 #[path = "operator/repairs.rs"]
 mod repairs;
+#[path = "operator/responses.rs"]
+mod responses;
 #[path = "operator/rights.rs"]
 mod rights;
 #[path = "operator/secrets.rs"]

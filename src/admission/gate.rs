@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{ResourceExt as _, core::ObjectMeta};
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use self::recall::Recall;
 use super::{
@@ -250,7 +250,11 @@ impl Judge for Gate {
             ("rbac.authorization.k8s.io", "rolebindings" | "roles", None) => self.rights(request).await,
             (
                 GROUP,
-                "modeldeployments" | "deploymentpolicies" | "clusterdeploymentpolicies" | "trustroots",
+                "modeldeployments"
+                | "deploymentpolicies"
+                | "clusterdeploymentpolicies"
+                | "trustroots"
+                | "waivers",
                 None,
             ) => self.object(request),
             // Whoever sends this here expects a judgement, and there is none.
@@ -267,16 +271,23 @@ impl Judge for Gate {
     async fn mutate(&self, request: &AdmissionRequest) -> Answer {
         let resource = &request.resource;
         let pod = resource.group.is_empty() && resource.resource == "pods" && request.sub_resource.is_none();
-        let patch = if pod && request.operation == Operation::Create {
-            self.additions(request).await
-        } else {
-            None
+        let waiver =
+            resource.group == GROUP && resource.resource == "waivers" && request.sub_resource.is_none();
+        let patch = match request.operation {
+            Operation::Create if pod => self.additions(request).await,
+            Operation::Create if waiver => Some(approval(request)),
+            _ => None,
         };
         Answer {
             patch,
             ..Answer::allow()
         }
     }
+}
+
+/// Writes into a waiver who makes it, whatever stands there: its author's word for that is worth nothing.
+fn approval(request: &AdmissionRequest) -> Value {
+    json!([{"op": "add", "path": "/spec/approvedBy", "value": request.user_info.username}])
 }
 
 /// What is recorded about the model a pod names.
@@ -404,6 +415,7 @@ mod tests {
             verdict,
             reason,
             message: "no ModelDeployment answers for this pod".into(),
+            waived_by: None,
         }
     }
 

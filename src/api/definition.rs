@@ -7,7 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt as _;
 
 use super::v1alpha1::{
-    ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot,
+    ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot, Waiver,
 };
 
 /// Every custom resource definition, in the order they are installed.
@@ -18,6 +18,7 @@ pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
         DeploymentPolicy::crd(),
         ModelDeployment::crd(),
         ArtifactVerification::crd(),
+        Waiver::crd(),
     ];
     for version in definitions
         .iter_mut()

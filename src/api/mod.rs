@@ -12,6 +12,12 @@ pub const GROUP: &str = "probity.dev";
 pub const GOVERNED_LABEL: &str = "probity.dev/governed";
 /// On everything the operator makes for a model: the model's name.
 pub const MODEL_LABEL: &str = "probity.dev/model";
+/// The readiness gate of a model's pods: open while policy lets what they run take traffic.
+pub const SERVING_GATE: &str = "probity.dev/serving";
+/// On nothing at all: what the Service of a model selects besides while its pods take no traffic.
+pub const CUT_OFF_LABEL: &str = "probity.dev/cut-off";
+/// The operator's field manager for the readiness gate of a model's pods.
+pub const GATE_FIELD_MANAGER: &str = "probity-gate";
 /// The operator's field manager for the objects it makes.
 pub const FIELD_MANAGER: &str = "probity";
 /// The operator's field manager for what a tag was resolved to.

@@ -119,12 +119,7 @@ impl Args {
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Reason::Internal, format!("cannot start: {error}")))?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the edge: here the clock is read, and passed on"
-        )]
-        let now = jiff::Timestamp::now();
-        let models = runtime.block_on(judge::judge(&input, client.as_ref(), now));
+        let models = runtime.block_on(judge::judge(&input, client.as_ref(), now()));
         Ok(Report::of(models, &input.world.rules, input.notes))
     }
 
@@ -141,6 +136,7 @@ impl Args {
             policies: !self.policy.is_empty(),
             trust: !self.policy.is_empty() || !self.trust_root.is_empty(),
             namespace: self.namespace.clone(),
+            now: now(),
             namespace_labels: self.namespace_labels.iter().cloned().collect::<BTreeMap<_, _>>(),
         };
         let input = input::gather(&files, &authority, &given, troubles);
@@ -177,6 +173,14 @@ impl Args {
 
 fn unwritable(error: impl std::error::Error) -> Failure {
     Failure::new(Reason::Io, format!("cannot write what was found: {error}"))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: here the clock is read, and passed on"
+)]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 #[cfg(test)]

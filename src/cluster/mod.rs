@@ -4,9 +4,11 @@
 mod apply;
 mod certificates;
 mod evict;
+mod gate;
 mod patch_status;
 
 pub use apply::{Applied, Applier, ApplyError, is_controlled_by};
 pub use certificates::{BundleError, CERTIFICATES_MANAGER, Published, Webhooks, keep_secret, publish_bundle};
 pub use evict::{EvictError, Evicted, evict};
+pub use gate::{GateError, set_gate};
 pub use patch_status::{StatusError, patch_status};

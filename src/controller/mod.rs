@@ -48,7 +48,7 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     artifact::oci,
-    cluster::{Applier, ApplyError, EvictError, StatusError},
+    cluster::{Applier, ApplyError, EvictError, GateError, StatusError},
     evidence::{Failure, Reason},
     workload::PodSettings,
 };
@@ -260,6 +260,9 @@ pub enum Error {
     /// What a pod goes back to could not be read.
     #[error(transparent)]
     Unread(#[from] owners::Unread),
+    /// Setting a pod's readiness gate failed.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// The object is not as this version knows its kind: its definition is another version's, or was when it was written.
     #[error("this version cannot read it, and leaves it alone: correct it, or delete it ({0})")]
     Unreadable(String),
@@ -274,6 +277,7 @@ impl Error {
             Self::Status(error) => error.cause(),
             Self::Evict(error) => error.cause(),
             Self::Unread(_) => return "transient",
+            Self::Gate(error) => error.cause(),
             Self::Unreadable(_) => return "unreadable",
         };
         match cause {

@@ -9,6 +9,11 @@ use crate::api::v1alpha1::ModelDeploymentStatus;
 
 /// The reason of `PolicySatisfied` while a policy that only warns does not hold.
 pub(super) const WOULD_DENY: &str = "WouldDeny";
+/// The reason of `Ready` and `Available` while the pods of what serves take no new connections, and those that they have are
+/// not cut: nothing shuts them off on the network.
+pub(super) const QUARANTINED: &str = "QuarantinePartial";
+/// The same once its server is scaled to zero.
+pub(super) const STOPPED: &str = "Stopped";
 
 /// The Events that tell what changed between two statuses.
 pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -> Vec<Note> {
@@ -31,6 +36,7 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
         });
     }
     notes.extend(warning(old, new));
+    notes.extend(released(old, new));
     let Some(now) = ready(new).filter(|now| now.status != State::True.as_str()) else {
         return notes;
     };
@@ -42,6 +48,8 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
     let (warning, action, tell) = match now.reason.as_str() {
         "RollingOut" => (false, "RollOut", other_reason),
         "Resolving" | "Verifying" | "ScaledToZero" => return notes,
+        QUARANTINED => (true, "Quarantine", other_reason || other_message),
+        STOPPED => (true, "Stop", other_reason || other_message),
         _ if stalled(new) => (true, "Refuse", other_reason || other_message),
         _ => (true, "Retry", other_reason),
     };
@@ -54,6 +62,19 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
         });
     }
     notes
+}
+
+/// What was cut off and is no more, when it is the same that serves.
+fn released(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -> Option<Note> {
+    let before = old?.serving.as_ref().filter(|before| before.response.is_some())?;
+    let now = new.serving.as_ref()?;
+    let released = now.digest == before.digest && now.response.is_none();
+    released.then(|| Note {
+        warning: false,
+        reason: "Released".into(),
+        action: "Release",
+        message: format!("{} takes traffic again", now.version),
+    })
 }
 
 /// What a policy that only warns says of a model, when it says something else than before.

@@ -9,6 +9,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, stream};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
@@ -24,11 +25,11 @@ use tokio::sync::watch;
 use crate::{
     api::{
         GOVERNED_LABEL,
-        v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy, TrustRoot},
+        v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy, TrustRoot, Waiver},
     },
     artifact::signature::PublicKey,
     policy::{
-        Policy, Rules, World, compile, selecting,
+        Policy, Rules, WaiverRule, World, compile, selecting,
         trust::{self, Keys, TrustRoots},
         unreadable,
     },
@@ -50,10 +51,11 @@ const BETWEEN_CHANGES: Duration = Duration::from_millis(250);
 const WATCH: u32 = 60;
 
 /// What has to be read before anything can be decided.
-const KINDS: [&str; 4] = [
+const KINDS: [&str; 5] = [
     "ClusterDeploymentPolicies",
     "DeploymentPolicies",
     "TrustRoots",
+    "Waivers",
     "Namespaces",
 ];
 
@@ -138,6 +140,7 @@ impl Edition {
                 let same = old.filter(|old| {
                     old.world.namespaces.get(name) == Some(labels)
                         && selecting(&old.world.rules, name, labels).eq(selecting(&world.rules, name, labels))
+                        && old.world.waivers_of(name).eq(world.waivers_of(name))
                 });
                 (
                     name.clone(),
@@ -166,10 +169,17 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
     let (policies, policy_changes) = follow::<Guarded<ClusterDeploymentPolicy>>(Api::all(client.clone()), 0);
     let (own, own_changes) = follow::<Guarded<DeploymentPolicy>>(Api::all(client.clone()), 1);
     let (roots, root_changes) = follow::<Guarded<TrustRoot>>(Api::all(client.clone()), 2);
-    let (namespaces, namespace_changes) = follow::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), 3);
+    let (namespaces, namespace_changes) = follow::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), 4);
+    let (waivers, waiver_changes) = follow::<Guarded<Waiver>>(Api::all(client.clone()), 3);
     let run = async move {
-        let changes = stream::select_all([policy_changes, own_changes, root_changes, namespace_changes])
-            .ready_chunks(4096);
+        let changes = stream::select_all([
+            policy_changes,
+            own_changes,
+            root_changes,
+            waiver_changes,
+            namespace_changes,
+        ])
+        .ready_chunks(4096);
         futures::pin_mut!(changes);
         let mut listed = [false; KINDS.len()];
         while let Some(batch) = changes.next().await {
@@ -184,7 +194,13 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
                 .collect();
             if missing.is_empty() {
                 let keys = keys(&roots.state());
-                let world = build(&policies.state(), &own.state(), &keys, &namespaces.state());
+                let world = build(
+                    &policies.state(),
+                    &own.state(),
+                    &keys,
+                    &waivers.state(),
+                    &namespaces.state(),
+                );
                 trust_sender.send_replace(Arc::new(keys));
                 // A status that was written, ours most of all, makes no new world.
                 sender.send_if_modified(|current| {
@@ -253,13 +269,21 @@ fn build(
     policies: &[Arc<Guarded<ClusterDeploymentPolicy>>],
     own: &[Arc<Guarded<DeploymentPolicy>>],
     keys: &TrustRoots,
+    waivers: &[Arc<Guarded<Waiver>>],
     namespaces: &[Arc<PartialObjectMeta<Namespace>>],
 ) -> World {
     let mut rules: Vec<_> = compiled(policies, keys).chain(compiled(own, keys)).collect();
     // The store has no order of its own, and another order is no other world.
     rules.sort_by(|a, b| a.policy.cmp(&b.policy));
+    // One that cannot be read waives nothing, as one that nobody made.
+    let readable = waivers.iter().filter_map(|waiver| waiver.0.as_ref().ok());
+    let mut waivers: Vec<_> = readable
+        .filter_map(|waiver| WaiverRule::of(waiver, Timestamp::UNIX_EPOCH))
+        .collect();
+    waivers.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     World {
         rules,
+        waivers,
         // The others serve nothing whatever their labels are, and clusters have many.
         namespaces: namespaces
             .iter()
@@ -318,6 +342,7 @@ mod tests {
                 .iter()
                 .map(|(name, team)| ((*name).to_owned(), labels(name, team)))
                 .collect(),
+            ..World::default()
         }
     }
 
@@ -367,7 +392,7 @@ mod tests {
         }
         let meta = &serde_json::json!({"name": "p", "namespace": "bank"});
         let nobody = TrustRoots::new();
-        let own = build(&[], &broken("DeploymentPolicy", meta), &nobody, &[]);
+        let own = build(&[], &broken("DeploymentPolicy", meta), &nobody, &[], &[]);
         let denied = |world: &World| {
             ["bank", "shop"].map(|name| selecting(&world.rules, name, &BTreeMap::new()).any(Rules::enforces))
         };
@@ -377,6 +402,7 @@ mod tests {
             &broken("ClusterDeploymentPolicy", &serde_json::json!({"name": "p"})),
             &[],
             &nobody,
+            &[],
             &[],
         );
         assert_eq!(denied(&all), [true, true]);

@@ -62,9 +62,6 @@ pub enum RuleId {
     /// `isolation.runtimeClasses`: it asks for a runtime that is allowed.
     #[serde(rename = "isolation.runtimeClasses")]
     IsolationRuntimeClasses,
-    /// `isolation.network` and `isolation.egressCeiling`.
-    #[serde(rename = "isolation.network")]
-    IsolationNetwork,
     /// `unmanagedPods` and `exempt`: a model answers for the pod, or it is exempt.
     #[serde(rename = "pods.managed")]
     PodManaged,
@@ -87,6 +84,12 @@ impl Finding {
 }
 
 impl RuleId {
+    /// Whether somebody may take it upon themselves that it does not hold. Revocation always wins, what cannot be applied says
+    /// nothing that could be waived, and without those about pods none of the others would hold.
+    pub const fn is_waivable(self) -> bool {
+        matches!(self, Self::ModelSignature | Self::ModelRepositories)
+    }
+
     /// The stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -98,7 +101,6 @@ impl RuleId {
             Self::IsolationRbac => "isolation.rbac",
             Self::IsolationHardening => "isolation.hardening",
             Self::IsolationRuntimeClasses => "isolation.runtimeClasses",
-            Self::IsolationNetwork => "isolation.network",
             Self::PodManaged => "pods.managed",
             Self::PodPlan => "pods.plan",
             Self::PodChange => "pods.change",
@@ -132,4 +134,29 @@ pub struct Finding {
     /// One sentence for people: what was found and what to do.
     #[schemars(length(max = 1024))]
     pub message: String,
+    /// Who took it upon themselves, when it would have failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "value::<WaivedBy>")]
+    pub waived_by: Option<WaivedBy>,
+}
+
+/// The exception that lets a finding pass.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+#[serde(rename_all = "camelCase")]
+pub struct WaivedBy {
+    /// The `Waiver`, by name.
+    #[schemars(length(max = 253))]
+    pub waiver: String,
+    /// Who made it.
+    #[schemars(length(max = 512))]
+    pub approved_by: String,
+    /// From when on it no longer counts.
+    #[schemars(length(max = 64))]
+    pub until: String,
+}
+
+/// The type's own schema: an optional field is left out, and never `null`.
+fn value<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    T::json_schema(generator)
 }

@@ -13,7 +13,7 @@ mod report;
 pub use copy_report::{CopyReport, MAX_REPORT};
 pub use digest::{Digest, DigestError};
 pub use failure::{Class, Failure, Reason};
-pub use finding::{Effect, Finding, RuleId, Verdict};
+pub use finding::{Effect, Finding, RuleId, Verdict, WaivedBy};
 pub use key::{KeyArgument, NO_RSA, der_of_pem};
 pub use origin::Origin;
 pub use reference::{Reference, ReferenceError};

@@ -58,6 +58,10 @@ pub fn compile<P: Policy>(policy: &P, trust: &TrustRoots) -> Rules {
             Effect::Audit => UnmanagedPods::Allow,
         }),
         exempt: exemptions(body, &mut problems),
+        on_violation: body
+            .on_violation
+            .as_ref()
+            .map_or(ViolationAction::Alert, |on_violation| on_violation.action),
         grace_period: grace_period(body, &mut problems),
         problems,
         ..empty::<P>(policy.meta(), namespaces)
@@ -98,6 +102,7 @@ fn empty<P: Policy>(meta: &ObjectMeta, namespaces: NamespaceSelector) -> Rules {
         unmanaged_pods: UnmanagedPods::Deny,
         unproven_pods: UnprovenPods::Report,
         exempt: Vec::new(),
+        on_violation: ViolationAction::Alert,
         grace_period: DEFAULT_GRACE_PERIOD,
         problems: Vec::new(),
     }
@@ -154,9 +159,8 @@ fn approvals(body: &PolicyBody, problems: &mut Vec<Problem>) -> BTreeMap<Digest,
 /// For how long what serves is replaced after it turned bad. A time that makes no sense is a mistake like any other, and
 /// never the longer for it.
 fn grace_period(body: &PolicyBody, problems: &mut Vec<Problem>) -> SignedDuration {
-    // `Alert` is all there is to do yet: another action is another type, and does not compile without a look at this.
     let Some(OnViolation {
-        action: ViolationAction::Alert,
+        action: _,
         grace_period_seconds: seconds,
     }) = &body.on_violation
     else {
@@ -437,6 +441,7 @@ mod tests {
     #[test_case(json!({"action": "Alert", "gracePeriodSeconds": 600}) => 600; "ten minutes")]
     #[test_case(json!({"action": "Alert", "gracePeriodSeconds": 0}) => 0; "none")]
     #[test_case(json!({"action": "Alert", "gracePeriodSeconds": 2_592_000}) => 2_592_000; "thirty days")]
+    #[test_case(json!({"action": "Stop", "gracePeriodSeconds": 60}) => 60; "until it is stopped")]
     fn grace_periods(on_violation: Value) -> i64 {
         let mut spec = sound();
         spec["onViolation"] = on_violation;

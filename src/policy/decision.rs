@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{
     Evidence, Facts, MAX_KEYS, NamespaceSelector, Rules, SignerRule, World, checks, requirements, selecting,
+    waiver,
 };
 use crate::{
     api::{
@@ -99,6 +100,11 @@ impl Decision {
             .filter(|finding| finding.effect == Effect::Warn && finding.verdict == Verdict::Fail)
     }
 
+    /// The findings that would deny, had nobody taken them upon themselves.
+    pub fn waived(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.waived_by.is_some())
+    }
+
     /// The findings that fit into a status.
     pub fn shown(&self) -> &[Finding] {
         &self.findings[..self.findings.len().min(MAX_FINDINGS)]
@@ -127,9 +133,10 @@ impl Decision {
                 verdict,
                 reason,
                 message,
+                waived_by,
             } = finding;
             let worst_first = Reverse((finding.counts_as(), *verdict));
-            (worst_first, policy, rule, effect, reason, message)
+            (worst_first, policy, rule, effect, reason, message, waived_by)
         }
         findings.sort_by(|a, b| order(a).cmp(&order(b)));
         // Nothing found is nothing shown, and that is no admission.
@@ -190,6 +197,7 @@ pub fn evaluate(facts: &Facts, world: &World, now: Timestamp) -> Decision {
     findings.extend(unresolved(facts, &rules));
     findings.extend(too_many_keys(&rules, Effect::Enforce));
     findings.extend(too_many_keys(&rules, Effect::Warn));
+    let waived = waiver::apply(&mut findings, facts, world, now);
     let until = facts.digest.and_then(|digest| {
         let ends = |rules: &&Rules| checks::approval::until(digest, rules, now);
         rules.iter().filter_map(ends).min()
@@ -197,23 +205,24 @@ pub fn evaluate(facts: &Facts, world: &World, now: Timestamp) -> Decision {
     Decision {
         signers: signers(&seen),
         approved_by: approved_by(facts, &rules, now),
-        until,
+        until: until.into_iter().chain(waived).min(),
         ..Decision::of(findings)
     }
 }
 
 /// The refusal that no evidence can change, if there is one: then no registry need be asked, and none is that the policy
-/// does not allow. The digest is not needed either; `egress` is what the model declares.
+/// does not allow. The digest is not needed either; `declared` is what the model's specification says by itself.
 pub fn foregone(
     world: &World,
     namespace: &str,
+    model: &str,
     origin: &Origin,
     digest: Option<Digest>,
     declared: Option<&ModelDeploymentSpec>,
     now: Timestamp,
 ) -> Option<Decision> {
     let unasked = Evidence::Wait("not verified, since the model is refused already".to_owned());
-    let facts = Facts::about(world, namespace, origin.clone(), digest, unasked);
+    let facts = Facts::about(world, namespace, model, origin.clone(), digest, unasked);
     let facts = match declared {
         Some(spec) => facts.declared(spec),
         None => facts,
@@ -221,12 +230,16 @@ pub fn foregone(
     Some(evaluate(&facts, world, now)).filter(|decision| decision.verdict == Verdict::Fail)
 }
 
-/// Whether an enforced policy refuses the repository: then its registry is not asked, whatever else is wrong.
-pub(super) fn is_elsewhere(world: &World, namespace: &str, reference: &Reference) -> bool {
+/// Whether an enforced policy refuses the repository: then its registry is not asked, whatever else is wrong. Where somebody
+/// waived that it is, also after that is over: what the registry says is known by then.
+pub(super) fn is_elsewhere(world: &World, namespace: &str, model: &str, reference: &Reference) -> bool {
+    let waived =
+        |rules: &Rules| waiver::is_waived(RuleId::ModelRepositories, &rules.policy, namespace, model, world);
     let refuses = |rules: &Rules| {
         rules.effect_of(RuleId::ModelRepositories) == Effect::Enforce
             && rules.namespaces != NamespaceSelector::Broken
             && checks::repositories::refuses(reference, rules)
+            && !waived(rules)
     };
     let labels = world
         .namespaces
@@ -335,6 +348,7 @@ fn deny_all(reason: Reason, message: String) -> Finding {
         verdict,
         reason: Some(reason),
         message,
+        waived_by: None,
     }
 }
 
@@ -390,7 +404,7 @@ mod tests {
             facts,
             &World {
                 rules,
-                namespaces: BTreeMap::new(),
+                ..World::default()
             },
             Timestamp::UNIX_EPOCH,
         )
@@ -729,6 +743,7 @@ mod tests {
         let world = World {
             rules: vec![approved],
             namespaces: BTreeMap::new(),
+            ..World::default()
         };
         let facts = known(refused(&[], Reason::Unsigned, ""));
         let says = |now| {

@@ -157,6 +157,8 @@ fn other_content(found: Digest, subject: Digest) -> String {
 pub struct Facts {
     /// The model's namespace.
     pub namespace: String,
+    /// The model's name: what waivers are for.
+    pub model: String,
     /// Whether that namespace is labelled as governed.
     pub governed: bool,
     /// The labels of that namespace: what selects policies. The model's own labels never do.
@@ -196,10 +198,11 @@ impl ServerFacts {
 }
 
 impl Facts {
-    /// Facts about a model in `namespace`, whose labels are looked up in `world`.
+    /// Facts about a model of this name in `namespace`, whose labels are looked up in `world`.
     pub fn about(
         world: &World,
         namespace: &str,
+        model: &str,
         origin: impl Into<Origin>,
         digest: Option<Digest>,
         verification: Evidence<Verification>,
@@ -208,6 +211,7 @@ impl Facts {
         let governed = world::governed(&namespace_labels);
         Self {
             namespace: namespace.to_owned(),
+            model: model.to_owned(),
             governed,
             namespace_labels,
             origin: origin.into(),

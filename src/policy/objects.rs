@@ -17,7 +17,7 @@ use super::{
     trust::{Keys, TrustRoots},
 };
 use crate::{
-    api::v1alpha1::{ModelDeployment, TrustRoot, WorkloadRef},
+    api::v1alpha1::{ModelDeployment, TrustRoot, Waiver, WorkloadRef},
     evidence::{KeyFingerprint, Reason},
 };
 
@@ -69,7 +69,15 @@ pub fn model(
         }
     }
     let (namespace, digest) = (model.namespace().unwrap_or_default(), origin.digest());
-    remarks.foregone = foregone(world, &namespace, &origin, digest, Some(&model.spec), now);
+    remarks.foregone = foregone(
+        world,
+        &namespace,
+        &model.name_any(),
+        &origin,
+        digest,
+        Some(&model.spec),
+        now,
+    );
     remarks
 }
 
@@ -108,6 +116,23 @@ pub fn policy<P: Policy>(policy: &P, trust: &TrustRoots) -> Remarks {
     Remarks {
         refused,
         warned,
+        foregone: None,
+    }
+}
+
+/// What is said of a waiver that is new. `models` are those of its namespace.
+pub fn waiver(waiver: &Waiver, models: &[&ModelDeployment], now: Timestamp) -> Remarks {
+    let subject = &waiver.spec.subject.model_deployment;
+    let missing = !models.iter().any(|model| model.name_any() == *subject);
+    let warned = missing.then(|| {
+        let message = format!(
+            "there is no ModelDeployment {subject} in the namespace (yet): correct the name, or apply it"
+        );
+        Problem::new(Reason::SpecInvalid, "spec.subject.modelDeployment", message)
+    });
+    Remarks {
+        refused: super::waiver::problems(waiver, now),
+        warned: warned.into_iter().collect(),
         foregone: None,
     }
 }

@@ -7,6 +7,7 @@ mod change;
 mod grace;
 mod isolated;
 mod managed;
+mod response;
 #[cfg(test)]
 pub(crate) mod samples;
 mod standing;
@@ -23,6 +24,7 @@ use serde_json::Value;
 pub use adopted::{Way, fits_pods, governing, governs, ways};
 pub use audit::{Audited, PodThere, Said, audit};
 pub use isolated::fills_in;
+pub use response::{Response, response};
 pub use standing::{PodStanding, Replacement, Stand, Standing, next_to_evict, pin};
 pub use template::Template;
 
@@ -199,6 +201,7 @@ fn fail(rule: RuleId, reason: Reason, message: impl Into<String>) -> Finding {
         verdict: Verdict::Fail,
         reason: Some(reason),
         message: bounded(message.into()),
+        waived_by: None,
     }
 }
 
@@ -210,6 +213,7 @@ fn pass(rule: RuleId, message: impl Into<String>) -> Finding {
         verdict: Verdict::Pass,
         reason: None,
         message: bounded(message.into()),
+        waived_by: None,
     }
 }
 

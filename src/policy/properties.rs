@@ -8,7 +8,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::{
-    Decision, Evidence, Facts, NamespaceSelector, Rules, ServerFacts, Verification, World, compile,
+    Decision, Evidence, Facts, NamespaceSelector, Rules, ServerFacts, Verification, WaiverRule, World,
+    compile,
     decision::is_elsewhere,
     evaluate, foregone, observed_keys, required_keys,
     samples::{self, OTHER, SUBJECT, fingerprint, key, refused, verified},
@@ -87,6 +88,8 @@ fn body() -> impl Strategy<Value = (String, Value)> {
         json!(null),
         json!({"action": "Alert", "gracePeriodSeconds": 0}),
         json!({"action": "Alert", "gracePeriodSeconds": 3600}),
+        json!({"action": "Quarantine", "gracePeriodSeconds": 3600}),
+        json!({"action": "Stop", "gracePeriodSeconds": 3600}),
         json!({"action": "Alert", "gracePeriodSeconds": 1_000_000_000}),
     ]);
     let expires = select(vec![
@@ -222,6 +225,29 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
         )
 }
 
+/// A waiver of some rules for the model that all of this is about.
+fn waiver() -> impl Strategy<Value = WaiverRule> {
+    let rules = vec(
+        select(vec![RuleId::ModelSignature, RuleId::ModelRepositories]),
+        1..3,
+    );
+    let digest = option::of(Just(SUBJECT));
+    let policies = option::of(select(vec![
+        "ClusterDeploymentPolicy/a",
+        "ClusterDeploymentPolicy/b",
+    ]));
+    (rules, digest, policies, 1_i64..20).prop_map(|(rules, digest, policies, until)| WaiverRule {
+        namespace: "bank".into(),
+        name: "until-signed".into(),
+        rules: rules.into_iter().collect(),
+        model: "digits".into(),
+        digest,
+        policies: policies.map(|policy| [policy.to_owned()].into()),
+        until: samples::at(until),
+        approved_by: "ada@bank.example".into(),
+    })
+}
+
 fn everywhere() -> NamespaceSelector {
     NamespaceSelector::Matching(Vec::new())
 }
@@ -241,7 +267,7 @@ fn decide(facts: &Facts, rules: &[Rules]) -> Decision {
 fn decide_at(facts: &Facts, rules: &[Rules], now: Timestamp) -> Decision {
     let world = World {
         rules: rules.to_vec(),
-        namespaces: BTreeMap::new(),
+        ..World::default()
     };
     evaluate(facts, &world, now)
 }
@@ -281,7 +307,7 @@ proptest! {
         let owed = |rules: &[Rules]| {
             let labels = [(GOVERNED_LABEL.to_owned(), "true".to_owned())];
             let labels = facts.namespace_labels.clone().into_iter().chain(labels).collect();
-            let world = World { rules: rules.to_vec(), namespaces: [(facts.namespace.clone(), labels)].into() };
+            let world = World { rules: rules.to_vec(), namespaces: [(facts.namespace.clone(), labels)].into(), ..World::default() };
             let keys = sufficient_keys(&world, &facts.namespace, facts.digest, Timestamp::UNIX_EPOCH);
             let keys = keys.into_iter().map(|key| key.fingerprint).collect();
             Facts { verification: Evidence::Owed(keys), ..facts.clone() }
@@ -308,7 +334,7 @@ proptest! {
     ) {
         let more = [rules.clone(), vec![own(further, "elsewhere")]].concat();
         prop_assert_eq!(decide(&facts, &more), decide(&facts, &rules));
-        let world = |rules| World { rules, namespaces: [(facts.namespace.clone(), facts.namespace_labels.clone())].into() };
+        let world = |rules| World { rules, namespaces: [(facts.namespace.clone(), facts.namespace_labels.clone())].into(), ..World::default() };
         let (one, other) = (world(rules), world(more));
         prop_assert_eq!(required_keys(&one, &facts.namespace), required_keys(&other, &facts.namespace));
         prop_assert_eq!(observed_keys(&one, &facts.namespace), observed_keys(&other, &facts.namespace));
@@ -328,7 +354,7 @@ proptest! {
             decision.findings.iter().filter(|finding| finding.effect == Effect::Enforce).cloned().collect()
         };
         prop_assert_eq!(counted(&after), counted(&before));
-        let world = |rules| World { rules, namespaces: [(facts.namespace.clone(), facts.namespace_labels.clone())].into() };
+        let world = |rules| World { rules, namespaces: [(facts.namespace.clone(), facts.namespace_labels.clone())].into(), ..World::default() };
         prop_assert_eq!(required_keys(&world(more), &facts.namespace), required_keys(&world(rules), &facts.namespace));
     }
 
@@ -341,12 +367,67 @@ proptest! {
     ) {
         let reference: Reference = format!("{repository}@{subject}").parse().unwrap();
         let labels = [(GOVERNED_LABEL, governed)].into_iter().chain(labels).map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let world = World { rules, namespaces: [("bank".to_owned(), labels.collect())].into() };
-        let decision = foregone(&world, "bank", &reference.clone().into(), Some(subject), None, Timestamp::UNIX_EPOCH);
+        let world = World { rules, namespaces: [("bank".to_owned(), labels.collect())].into(), ..World::default() };
+        let decision = foregone(&world, "bank", "digits", &reference.clone().into(), Some(subject), None, Timestamp::UNIX_EPOCH);
         let refused = decision.is_some_and(|decision| decision.findings.iter().any(|one| {
             one.reason == Some(Reason::RepositoryNotAllowed) && one.effect == Effect::Enforce
         }));
-        prop_assert_eq!(is_elsewhere(&world, "bank", &reference), refused);
+        prop_assert_eq!(is_elsewhere(&world, "bank", "digits", &reference), refused);
+    }
+
+    /// Whatever is waived: a further policy is judged by itself, and nobody waived it for having come later.
+    #[test]
+    fn with_the_same_waivers_a_further_policy_never_admits_more(
+        facts in facts(evidence()), mut rules in vec(policy(), 1..4), further in policy(), waivers in vec(waiver(), 0..4), now in 0_i64..20,
+    ) {
+        rules[0].namespaces = everywhere();
+        let verdict = |rules: Vec<Rules>| {
+            let world = World { rules, waivers: waivers.clone(), ..World::default() };
+            evaluate(&facts, &world, samples::at(now)).verdict
+        };
+        prop_assert!(verdict([rules.clone(), vec![further]].concat()) >= verdict(rules));
+    }
+
+    /// Of another model, namespace or content, or over: it is as if it were not there.
+    #[test]
+    fn a_waiver_that_does_not_cover_the_model_changes_nothing(
+        facts in facts(evidence()), rules in vec(policy(), 1..4), waiver in waiver(), what in 0..4_u8,
+    ) {
+        let mut waiver = waiver;
+        match what {
+            0 => waiver.model = "other".into(),
+            1 => waiver.namespace = "elsewhere".into(),
+            2 => waiver.digest = Some(OTHER),
+            _ => waiver.until = samples::at(10),
+        }
+        let decide = |waivers: Vec<WaiverRule>| {
+            let world = World { rules: rules.clone(), waivers, ..World::default() };
+            evaluate(&facts, &world, samples::at(10))
+        };
+        prop_assert_eq!(decide(vec![waiver]), decide(Vec::new()));
+    }
+
+    /// Findings of other rules stay as they are, and what is waived was a wish of a policy's that failed.
+    #[test]
+    fn a_waiver_touches_nothing_but_its_rules(
+        facts in facts(evidence()), rules in vec(policy(), 1..4), waiver in waiver(),
+    ) {
+        let decide = |waivers: Vec<WaiverRule>| {
+            evaluate(&facts, &World { rules: rules.clone(), waivers, ..World::default() }, samples::at(0))
+        };
+        let (before, after) = (decide(Vec::new()), decide(vec![waiver.clone()]));
+        prop_assert!(after.verdict <= before.verdict);
+        prop_assert_eq!(before.findings.len(), after.findings.len());
+        for finding in &after.findings {
+            if let Some(by) = &finding.waived_by {
+                prop_assert!(waiver.rules.contains(&finding.rule) && by.waiver == waiver.name);
+                prop_assert!(finding.rule != RuleId::ModelRevoked && finding.rule != RuleId::Policy);
+                prop_assert_eq!(finding.reason.map(Reason::class), Some(crate::evidence::Class::Policy));
+                prop_assert!(after.until.is_some_and(|until| until <= waiver.until));
+            } else {
+                prop_assert!(before.findings.contains(finding));
+            }
+        }
     }
 
     #[test]

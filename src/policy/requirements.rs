@@ -105,6 +105,7 @@ mod tests {
         World {
             rules,
             namespaces: [("bank".to_owned(), labels)].into(),
+            ..World::default()
         }
     }
 

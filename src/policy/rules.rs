@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{IsolationRules, checks::repositories::Repositories, select::NamespaceSelector};
 use crate::{
-    api::v1alpha1::{TrustedKey, UnmanagedPods, UnprovenPods},
+    api::v1alpha1::{TrustedKey, UnmanagedPods, UnprovenPods, ViolationAction},
     evidence::{Digest, Effect, Failure, Reason, RuleId},
 };
 
@@ -113,7 +113,9 @@ pub struct Rules {
     pub exempt: Vec<Exemption>,
     /// Whether pods that are not shown to run the verified model are replaced.
     pub unproven_pods: UnprovenPods,
-    /// For how long pods of what serves are replaced after it turned bad.
+    /// What is done about what serves once it turned bad.
+    pub on_violation: ViolationAction,
+    /// For how long pods of what serves are replaced after it turned bad, and when it is stopped if it is.
     pub grace_period: SignedDuration,
     /// What keeps the policy as a whole from being applied. While there is one, the policy denies wherever it selects, as far
     /// as it is enforced.

@@ -79,6 +79,7 @@ pub(super) fn rules(signers: Vec<SignerRule>) -> Rules {
         unmanaged_pods: UnmanagedPods::Deny,
         unproven_pods: crate::api::v1alpha1::UnprovenPods::Report,
         exempt: Vec::new(),
+        on_violation: crate::api::v1alpha1::ViolationAction::Alert,
         grace_period: crate::policy::DEFAULT_GRACE_PERIOD,
         problems: Vec::new(),
     }
@@ -99,6 +100,7 @@ pub(super) fn isolated(effect: Effect, hardening: bool, runtime_classes: &[&str]
 pub(super) fn facts(verification: Evidence<Verification>) -> Facts {
     Facts {
         namespace: "bank".to_owned(),
+        model: "digits".to_owned(),
         governed: true,
         namespace_labels: [(GOVERNED_LABEL.to_owned(), "true".to_owned())].into(),
         origin: crate::evidence::Origin::Registry("registry.example/models/digits:1".parse().unwrap()),

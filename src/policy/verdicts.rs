@@ -32,7 +32,7 @@ impl Verifications {
     /// Those of this content.
     pub fn of(model: &ModelDeployment, world: &World, runs: &RunningModel) -> Self {
         let namespace = model.namespace().unwrap_or_default();
-        let elsewhere = is_elsewhere(world, &namespace, &runs.reference);
+        let elsewhere = is_elsewhere(world, &namespace, &model.name_any(), &runs.reference);
         if elsewhere {
             return Self {
                 elsewhere,
@@ -64,6 +64,7 @@ impl Verifications {
             ..Facts::about(
                 world,
                 &namespace,
+                &model.name_any(),
                 reference,
                 digest,
                 found(self.required.as_ref()),

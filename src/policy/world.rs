@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Rules;
+use super::{Rules, WaiverRule};
 use crate::api::GOVERNED_LABEL;
 
 /// What is decided against.
@@ -13,12 +13,21 @@ pub struct World {
     pub rules: Vec<Rules>,
     /// The labels of every namespace, by its name.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Every waiver that somebody approved, over or not, whichever model it is for.
+    pub waivers: Vec<WaiverRule>,
 }
 
 impl World {
     /// Whether the namespace is known and labelled as governed.
     pub fn governs(&self, namespace: &str) -> bool {
         self.namespaces.get(namespace).is_some_and(governed)
+    }
+
+    /// The waivers of this namespace.
+    pub fn waivers_of(&self, namespace: &str) -> impl Iterator<Item = &WaiverRule> {
+        self.waivers
+            .iter()
+            .filter(move |waiver| waiver.namespace == namespace)
     }
 }
 

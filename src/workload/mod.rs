@@ -33,7 +33,7 @@ pub use network::{
     Inlet, METADATA_ADDRESSES, NetworkSettings, Openings, network_policy, network_policy_name, own_pods,
     shut_out,
 };
-pub use objects::{child_meta, pod, workload};
+pub use objects::{child_meta, cut_off, pod, workload};
 pub use owner::controller;
 pub use plans::Plans;
 pub use quantity::billionths;

@@ -8,9 +8,10 @@ use k8s_openapi::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
             Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, KeyToPath,
-            Lifecycle, LifecycleHandler, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec,
-            Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Service,
-            ServiceAccount, ServicePort, ServiceSpec, SleepAction, TCPSocketAction, Volume, VolumeMount,
+            Lifecycle, LifecycleHandler, LocalObjectReference, PodReadinessGate, PodSecurityContext, PodSpec,
+            PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+            SecurityContext, Service, ServiceAccount, ServicePort, ServiceSpec, SleepAction, TCPSocketAction,
+            Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -22,7 +23,7 @@ use k8s_openapi::{
 use kube::{Resource as _, ResourceExt as _, core::ObjectMeta};
 
 use crate::api::{
-    MODEL_LABEL,
+    CUT_OFF_LABEL, MODEL_LABEL, SERVING_GATE,
     v1alpha1::{ModelDeployment, Protocol, Server},
 };
 
@@ -106,6 +107,14 @@ pub fn workload(
     }
 }
 
+/// The same, reached by nobody: its Service selects pods that there are none of.
+pub fn cut_off(mut workload: Workload) -> Workload {
+    let service = workload.service.spec.get_or_insert_default();
+    let selector = service.selector.get_or_insert_default();
+    selector.insert(CUT_OFF_LABEL.to_owned(), "true".to_owned());
+    workload
+}
+
 /// The pod of a model that is served in this way and runs this content.
 pub fn pod(served: &Served<'_>, runs: &RunningModel, settings: &PodSettings) -> PodSpec {
     let secret = runs.pull_secret.as_ref();
@@ -114,6 +123,10 @@ pub fn pod(served: &Served<'_>, runs: &RunningModel, settings: &PodSettings) -> 
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         runtime_class_name: served.server.runtime_class_name.clone(),
+        // No traffic before the operator says so, and none any more once it does not: whichever Service selects the pod.
+        readiness_gates: Some(vec![PodReadinessGate {
+            condition_type: SERVING_GATE.into(),
+        }]),
         image_pull_secrets: secret.map(|name| vec![LocalObjectReference { name: name.clone() }]),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),

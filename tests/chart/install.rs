@@ -63,6 +63,7 @@ fn a_release_from_beginning_to_end() {
         "deploymentpolicies",
         "modeldeployments",
         "trustroots",
+        "waivers",
     ]
     .map(|plural| format!("customresourcedefinition.apiextensions.k8s.io/{plural}.probity.dev"));
     let one_role = ["clusterroles", "--selector", "app.kubernetes.io/name=probity"];
@@ -80,7 +81,7 @@ fn a_release_from_beginning_to_end() {
     let mut wait = vec!["wait", "--for=condition=Established", "--timeout=30s"];
     wait.extend(crds.iter().map(String::as_str));
     must(kubectl().args(&wait));
-    assert_eq!(get(&one_role).len(), 8);
+    assert_eq!(get(&one_role).len(), 9);
     the_notes_can_be_followed(&notes);
     the_pod_fits_the_strictest_namespace();
     the_operator_may_read_a_secret_but_not_find_one();
@@ -122,7 +123,7 @@ fn a_release_from_beginning_to_end() {
     assert!(get(&["deployments", "--namespace", NAMESPACE]).is_empty());
 
     release("install", &[]);
-    assert_eq!(get(&one_role).len(), 8);
+    assert_eq!(get(&one_role).len(), 9);
 }
 
 /// What the operator writes into a webhook configuration, by an apply of this alone, stays when the chart is applied again.

@@ -16,7 +16,8 @@ const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// Everything the operator does to the cluster: (API group, resource, verbs).
 ///
-/// No update but of its Lease and its own Secret, no delete but of its own verdicts and NetworkPolicies (pods are evicted), no watching of secrets, no exec,
+/// No update but of its Lease and its own Secret, no delete but of its own verdicts and NetworkPolicies and of pods that a policy has
+/// stopped, no watching of secrets, no exec,
 /// no finalizers, no roles.
 const OPERATOR: &[(&str, &str, &[&str])] = &[
     // Read live with what there is for it: a watch may lack the status that was written a moment ago.
@@ -27,11 +28,15 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("probity.dev", "deploymentpolicies", FOLLOWED),
     ("probity.dev", "deploymentpolicies/status", &["patch"]),
     ("probity.dev", "trustroots", FOLLOWED),
+    ("probity.dev", "waivers", FOLLOWED),
     ("probity.dev", "trustroots/status", &["patch"]),
     ("probity.dev", "artifactverifications", OWN),
     ("probity.dev", "artifactverifications/status", &["patch"]),
     ("", "namespaces", FOLLOWED),
-    ("", "pods", FOLLOWED),
+    // Deleted only where a policy has an adopted workload stopped.
+    ("", "pods", &["list", "watch", "delete"]),
+    // The readiness gate: a guard sees to it that it is no other condition.
+    ("", "pods/status", &["patch"]),
     ("", "secrets", &["get"]),
     ("", "services", MADE),
     ("", "serviceaccounts", MADE),
@@ -211,6 +216,12 @@ fn breaking_the_glass_and_ungoverning_are_given_to_nobody() {
             only("probity.dev", "modeldeployments", "breakglass"),
         ),
         ("probity-ungovern", only("", "namespaces", "ungovern")),
+        ("probity-waiver", {
+            let mut all = only("probity.dev", "deploymentpolicies", "waive");
+            all.extend(only("probity.dev", "waivers", "create"));
+            all.extend(only("probity.dev", "waivers", "delete"));
+            all
+        }),
     ] {
         let role = find(&objects, "ClusterRole", name);
         assert_eq!(permissions(role), expected, "{name}");

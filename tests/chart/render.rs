@@ -429,7 +429,7 @@ fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
             "Namespaced"
         ),
     ]);
-    let namespaced = json!(["modeldeployments", "deploymentpolicies"]);
+    let namespaced = json!(["modeldeployments", "deploymentpolicies", "waivers"]);
     let cluster = json!(["clusterdeploymentpolicies", "trustroots"]);
     let objects_of_ours = json!([
         rule_of("probity.dev", "v1alpha1", namespaced, written(), "Namespaced"),
@@ -438,6 +438,15 @@ fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
     let mut mutating = shared("inject.probity.dev", "/mutate");
     mutating["reinvocationPolicy"] = json!("IfNeeded");
     mutating["rules"] = json!([rule(json!(["pods"]), json!(["CREATE"]))]);
+    let waivers = json!([rule_of(
+        "probity.dev",
+        "v1alpha1",
+        json!(["waivers"]),
+        json!(["CREATE"]),
+        "Namespaced"
+    )]);
+    let mut stamping = beside("waivers.probity.dev", waivers);
+    stamping["clientConfig"]["service"]["path"] = json!("/mutate");
     let of = |kind| &find(&objects, kind, "probity")["webhooks"];
     assert_eq!(
         of("ValidatingWebhookConfiguration"),
@@ -449,7 +458,7 @@ fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
             beside("objects.probity.dev", objects_of_ours)
         ])
     );
-    assert_eq!(of("MutatingWebhookConfiguration"), &json!([mutating]));
+    assert_eq!(of("MutatingWebhookConfiguration"), &json!([mutating, stamping]));
 }
 
 #[test]

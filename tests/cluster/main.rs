@@ -35,6 +35,7 @@ mod names;
 mod network;
 mod operator;
 mod outside;
+mod quarantine;
 mod reach;
 mod refused;
 mod serving;
@@ -69,6 +70,7 @@ const TESTS: &[Test] = tests![
     together failing::a_model_larger_than_the_disk_says_so,
     together refused::an_unsigned_model_never_has_a_pod,
     together refused::a_model_signed_by_a_stranger_never_has_a_pod,
+    together quarantine::a_revoked_model_loses_its_traffic_keeps_its_pod_and_is_released,
     together names::a_foreign_deployment_of_the_same_name_is_left_alone,
     together names::everything_of_a_deleted_model_goes,
     together network::policies_are_enforced,

@@ -240,6 +240,7 @@ fn world(case: &Case) -> World {
     World {
         rules: case.policies.iter().map(compiled).collect(),
         namespaces: [(NAMESPACES[0].to_owned(), case.labels.clone())].into(),
+        ..World::default()
     }
 }
 
@@ -462,7 +463,8 @@ fn agree(case: &Case, tried: &mut Tried) -> Result<(), TestCaseError> {
         // Where nothing could change the answer, `check` asks nobody for what else is wrong.
         let (namespace, origin) = (NAMESPACES[0], Origin::Registry(asked.reference()));
         if let (Some(reason), Some(headline)) = (check_reason, requested.reason()) {
-            let early = foregone(&world, namespace, &origin, Some(asked.content), None, now).is_some();
+            let name = model.name_any();
+            let early = foregone(&world, namespace, &name, &origin, Some(asked.content), None, now).is_some();
             let same = reason == headline.as_str() || early && all.contains(&&**reason);
             prop_assert!(same, "check says {reason}, the operator {headline}: {all:?}");
         }

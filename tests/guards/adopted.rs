@@ -295,6 +295,11 @@ async fn how_a_models_pod_is_doing_is_written_by_nodes_and_controllers_alone() {
         "restartCount": 0, "state": {"terminated": {"exitCode": 0, "message": "signed"}}}]}});
     let condition =
         json!({"status": {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "x"}]}});
+    let gate = json!({"type": "probity.dev/serving", "status": "False", "reason": "x"});
+    let (shut, both) = (
+        json!({"status": {"conditions": [gate]}}),
+        json!({"status": {"conditions": [gate, condition["status"]["conditions"][0]]}}),
+    );
     let mut wrong = Vec::new();
     for url in [&adopted, &planned] {
         let status = format!("{url}/status?dryRun=All");
@@ -305,11 +310,17 @@ async fn how_a_models_pod_is_doing_is_written_by_nodes_and_controllers_alone() {
             "system:serviceaccount:other:node-lifecycle",
         ];
         for user in strangers {
-            for patch in [&report, &condition] {
+            // The readiness gate is the operator's to open and to shut, and nothing beside it.
+            let forbidden = [&report, &condition, &both, &shut];
+            let forbidden = &forbidden[..if user == OPERATOR { 3 } else { 4 }];
+            for patch in forbidden {
                 let answer = merge(user, &status, patch).await;
                 wrong
                     .extend(not_refused(&answer, "pods", STATUS).map(|text| format!("{user} {url}: {text}")));
             }
+        }
+        if let Err(error) = merge(OPERATOR, &status, &shut).await {
+            wrong.push(format!("the operator's gate of {url}: {error}"));
         }
         let taints = "system:serviceaccount:kube-system:taint-eviction-controller";
         for user in [KUBELET, NODE, "system:kube-scheduler", taints, JOBS] {

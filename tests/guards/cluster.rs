@@ -312,6 +312,10 @@ async fn install() -> Result<(), String> {
     let namespace = json!({"metadata": {"labels": {"probity.dev/governed": null}}});
     let verdict = crate::verdicts::verdict("probe", "probe");
     let verdicts = "/apis/probity.dev/v1alpha1/namespaces/probe/artifactverifications?dryRun=All";
+    let waiver = json!({"apiVersion": "probity.dev/v1alpha1", "kind": "Waiver", "metadata": {"name": "probe"},
+        "spec": {"rules": ["model.signature"], "subject": {"modelDeployment": "probe"}, "expires": "2020-01-01T00:00:00Z",
+            "reason": "x"}});
+    let waivers = "/apis/probity.dev/v1alpha1/namespaces/probe/waivers?dryRun=All";
     comes_true("every guard is in force", async || {
         let answers = [
             (
@@ -331,6 +335,7 @@ async fn install() -> Result<(), String> {
                 merge(JANE, &format!("{core}?dryRun=All"), &namespace).await,
             ),
             ("verdicts", create(JANE, verdicts, &verdict).await),
+            ("waivers", create(JANE, waivers, &waiver).await),
             (
                 "breakglass",
                 Err(connect(JANE, &[TEAM], "POST", &format!("{core}/pods/x/exec?command=id")).await),

@@ -19,4 +19,5 @@ mod namespaces;
 mod owners;
 mod pods;
 mod verdicts;
+mod waivers;
 mod workloads;

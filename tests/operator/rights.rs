@@ -17,8 +17,11 @@ use kube::{
     ResourceExt as _,
     api::{Api, DeleteParams, Patch, PatchParams},
 };
-use probity::{api::v1alpha1::DeploymentPolicy, evidence::Digest};
-use serde_json::json;
+use probity::{
+    api::v1alpha1::{DeploymentPolicy, ModelDeployment},
+    evidence::Digest,
+};
+use serde_json::{Value, json};
 use tower::{Layer, Service};
 
 use crate::{
@@ -40,7 +43,7 @@ async fn adopt(stage: &Stage) {
         let model = json!({
             "apiVersion": "probity.dev/v1alpha1", "kind": "ModelDeployment", "metadata": meta(&kind.to_lowercase()),
             "spec": {
-                "model": {"source": {"volume": {"claimName": "models"}}},
+                "model": {"source": {"volume": {"claimName": "models", "digest": FOLDER}}},
                 "workloadRef": {"apiVersion": version, "kind": kind, "name": "server"},
             },
         });
@@ -78,7 +81,7 @@ async fn adopt(stage: &Stage) {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": owned("apps/v1", "ReplicaSet", "server-1", set.uid()), "spec": pod,
     });
-    apply(&stage.client, pod).await;
+    apply(&stage.client, pod.clone()).await;
     let replaces = json!({"spec": {"unprovenPods": "Evict"}});
     stage
         .policies()
@@ -91,6 +94,7 @@ async fn adopt(stage: &Stage) {
             workload.is_some_and(|workload| workload.pods == 0)
         })
         .await;
+    stop(stage, pod).await;
 }
 
 /// A right of the namespace for the account of `digits`, so that somebody looks at what it is.
@@ -111,6 +115,40 @@ async fn give(stage: &Stage) {
         apply(&stage.client, object).await;
     }
 }
+
+/// This pod is there again, and what served in its like is revoked: it is deleted.
+async fn stop(stage: &Stage, pod: Value) {
+    let stops = json!({"spec": {
+        "unprovenPods": "Report", "onViolation": {"action": "Stop", "gracePeriodSeconds": 0},
+        "model": {"revoked": [{"digest": FOLDER, "reason": "poisoned"}]}
+    }});
+    stage
+        .policies()
+        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(stops))
+        .await
+        .unwrap();
+    apply(&stage.client, pod).await;
+    // What a pod that verified the model would have brought about.
+    let serving = json!({"status": {"serving": {
+        "digest": FOLDER, "version": "1", "reference": "models", "since": "2026-01-01T00:00:00Z", "size": 1, "files": 1,
+        "signers": [], "signedBy": "release", "verification": "", "unprovenSince": "2026-01-01T00:00:00Z"
+    }}});
+    stage
+        .api::<ModelDeployment>()
+        .patch_status("deployment", &PatchParams::default(), &Patch::Merge(serving))
+        .await
+        .unwrap();
+    stage.event("deployment", "Stopped").await;
+    let alerts = json!({"spec": {"onViolation": null, "model": {"revoked": null}}});
+    stage
+        .policies()
+        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(alerts))
+        .await
+        .unwrap();
+}
+
+/// The content on a claim.
+const FOLDER: &str = "sha256:f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0";
 
 /// One request: what was done to what, where, and how it went.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -355,6 +393,8 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
         )
         .await
         .unwrap();
+    super::responses::pod(&stage, "digits", "digits-1").await;
+    super::responses::gate(&stage, "digits-1", true).await;
     adopt(&stage).await;
     let revoked = json!({"revoked": [{"digest": digest, "reason": "poisoned"}]});
     for _ in 0..2 {

@@ -40,6 +40,11 @@ impl Gate {
                 let before = old.and_then(|old| serde_json::from_value(old).ok());
                 self.model(&read(new)?, before.as_ref(), &request.namespace)
             }
+            "waivers" => {
+                let models = self.records.models(&request.namespace);
+                let models: Vec<_> = models.iter().filter_map(|model| model.0.as_ref().ok()).collect();
+                objects::waiver(&read(new)?, &models, (self.clock)())
+            }
             "deploymentpolicies" => objects::policy(&read::<DeploymentPolicy>(new)?, &self.world.trust()),
             "clusterdeploymentpolicies" => {
                 objects::policy(&read::<ClusterDeploymentPolicy>(new)?, &self.world.trust())

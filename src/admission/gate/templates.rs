@@ -101,6 +101,7 @@ mod tests {
             verdict,
             reason: (verdict == Verdict::Fail).then_some(Reason::UnmanagedPod),
             message: message.into(),
+            waived_by: None,
         }
     }
 

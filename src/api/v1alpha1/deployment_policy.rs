@@ -96,7 +96,7 @@ pub struct PolicyBody {
     pub exempt: Option<Vec<PodExemption>>,
     /// What happens when a model that serves no longer is what this policy asks for: a key was withdrawn, or the policy made
     /// stricter. Left out: `Alert`, with a grace period of 86400 seconds, a day. Of several policies that are enforced the
-    /// shortest grace period counts.
+    /// strictest action and the shortest grace period count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::value::<OnViolation>")]
     pub on_violation: Option<OnViolation>,
@@ -124,10 +124,13 @@ pub enum UnprovenPods {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct OnViolation {
-    /// `Alert`: the model's status and Events say what is wrong, and the pods it has go on.
+    /// `Alert`: the model's status and Events say what is wrong, and the pods it has go on. `Quarantine`: its pods take no
+    /// traffic from then on, and stay to be looked at. `Stop`: once the grace period is over its server is scaled to zero,
+    /// whatever disruption budgets say. What is cut off or stopped comes back by itself when policy admits it again.
     pub action: ViolationAction,
-    /// For how long pods of it that are lost are made again, exactly as they served, in seconds since the policy stopped
-    /// admitting it: at most 2592000, thirty days. `0`: none is. Of revoked content none is, whatever this says.
+    /// In seconds since the policy stopped admitting it: at most 2592000, thirty days. Under `Alert`, for how long pods of it
+    /// that are lost are made again, exactly as they served; `0`: none is. Under `Quarantine` and `Stop` none is from the
+    /// start, and of revoked content none is, whatever this says. Under `Stop`, when the server is stopped.
     #[schemars(range(min = 0, max = MAX_GRACE_PERIOD_SECONDS))]
     pub grace_period_seconds: u32,
 }
@@ -135,12 +138,16 @@ pub struct OnViolation {
 /// The longest grace period, in seconds: thirty days.
 pub const MAX_GRACE_PERIOD_SECONDS: u32 = 30 * 24 * 60 * 60;
 
-/// What is done about a model that serves and no longer is what a policy asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What is done about a model that serves and no longer is what a policy asks for, the mildest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum ViolationAction {
     /// People are told.
     Alert,
+    /// Its pods take no traffic, and stay.
+    Quarantine,
+    /// It is stopped when the grace period is over.
+    Stop,
 }
 
 /// What happens to pods that no `ModelDeployment` answers for.

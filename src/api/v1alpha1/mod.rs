@@ -8,6 +8,7 @@ mod openers;
 mod rights;
 mod rules;
 mod trust_root;
+mod waiver;
 
 pub use artifact_verification::{
     ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ArtifactVerificationStatus,
@@ -26,8 +27,9 @@ pub use isolation::{
 pub use model_deployment::{
     CandidateModel, Model, ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, ModelSource,
     MountedSource, OciSource, Protocol, ResolvedImage, ResolvedSource, Server, ServingModel, ServingSigner,
-    ServingTemplate, UnprovenPod, UpdateMode, VolumeSource, WorkloadRef, WorkloadStatus,
+    ServingTemplate, UnprovenPod, UpdateMode, ViolationResponse, VolumeSource, WorkloadRef, WorkloadStatus,
 };
 pub use openers::{AuditedNetworkPolicies, AuditedNetworkPolicy};
 pub use rights::{AllowedRight, AuditedAccount, AuditedRights, RbacRequirements};
 pub use trust_root::{PublicKey, TrustRoot, TrustRootSpec, TrustRootStatus};
+pub use waiver::{MAX_WAIVER_DAYS, Waiver, WaiverSpec, WaiverSubject};

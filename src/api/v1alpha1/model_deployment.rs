@@ -388,6 +388,20 @@ pub struct ServingModel {
     /// Since when policy no longer admits what serves; absent while it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unproven_since: Option<Time>,
+    /// What was done about it since, as a policy's `onViolation` asks; absent while its pods may serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rules::value::<ViolationResponse>")]
+    pub response: Option<ViolationResponse>,
+}
+
+/// What was done about a model that serves and that policy no longer admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum ViolationResponse {
+    /// Its pods take no traffic.
+    Quarantined,
+    /// It has no pods.
+    Stopped,
 }
 
 /// What the pods that serve were built from, besides the content.

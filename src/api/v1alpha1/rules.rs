@@ -183,6 +183,18 @@ pub fn object_names() -> Rule {
     .message("must be the names of objects: lower-case letters, digits, dashes and dots")
 }
 
+/// Rules that somebody may take upon themselves: `RuleId::is_waivable` says the same.
+pub fn waivable() -> Rule {
+    Rule::new("self.all(rule, rule in ['model.signature', 'model.repositories'])")
+        .message("only model.signature and model.repositories can be waived: revocation always wins, and the others are no wishes")
+}
+
+/// What was approved is what counts.
+pub fn waiver_stays() -> Rule {
+    Rule::new("self == oldSelf")
+        .message("a waiver never changes: delete it and make another, which is approved anew")
+}
+
 /// Text that is shown within a sentence.
 pub fn one_line() -> Rule {
     Rule::new(r"self.matches(r'^[^\s\pC]([^\pC]*[^\s\pC])?$')")

@@ -10,7 +10,9 @@ use serde_json::Value;
 use super::schema::{Schemas, Step, nearest, unknown, written};
 use crate::api::{
     GROUP,
-    v1alpha1::{ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot},
+    v1alpha1::{
+        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot, Waiver,
+    },
 };
 
 /// The version of our group that this program reads.
@@ -23,6 +25,7 @@ pub(super) enum Object {
     Policy(Box<ClusterDeploymentPolicy>),
     OwnPolicy(Box<DeploymentPolicy>),
     TrustRoot(Box<TrustRoot>),
+    Waiver(Box<Waiver>),
     Verification(Box<ArtifactVerification>),
     Namespace {
         name: String,
@@ -61,6 +64,7 @@ pub(super) fn decode(schemas: &Schemas, value: &Value) -> Result<Object, Vec<Str
         (GROUP, "ClusterDeploymentPolicy") => checked(schemas, kind, value).map(Object::Policy),
         (GROUP, "DeploymentPolicy") => checked(schemas, kind, value).map(Object::OwnPolicy),
         (GROUP, "TrustRoot") => checked(schemas, kind, value).map(Object::TrustRoot),
+        (GROUP, "Waiver") => checked(schemas, kind, value).map(Object::Waiver),
         (GROUP, "ArtifactVerification") => checked(schemas, kind, value).map(Object::Verification),
         (GROUP, _) => {
             let meant = nearest(kind, schemas.kinds()).map(|kind| format!("; did you mean {kind}?"));

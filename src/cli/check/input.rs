@@ -6,6 +6,8 @@ use std::{
     fmt::Write as _,
 };
 
+use jiff::Timestamp;
+
 use super::{
     decode::{Object, decode},
     files::{Document, Trouble},
@@ -16,10 +18,11 @@ use crate::{
         GOVERNED_LABEL,
         v1alpha1::{
             ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot,
+            Waiver,
         },
     },
     artifact::signature::PublicKey,
-    policy::{World, compile, objects::trust_root, trust},
+    policy::{WaiverRule, World, compile, objects::trust_root, trust},
 };
 
 /// The label that every namespace carries in a cluster.
@@ -34,6 +37,8 @@ pub(super) struct Given {
     pub trust: bool,
     /// The namespace of models that name none.
     pub namespace: String,
+    /// When it is: a waiver that is not applied yet would be made now.
+    pub now: Timestamp,
     /// Labels of the namespaces that no file describes.
     pub namespace_labels: BTreeMap<String, String>,
 }
@@ -108,6 +113,7 @@ struct Sorting {
     policies: Vec<ClusterDeploymentPolicy>,
     own_policies: Vec<DeploymentPolicy>,
     roots: Vec<TrustRoot>,
+    waivers: Vec<Waiver>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     seen: BTreeMap<String, String>,
     skipped: BTreeSet<String>,
@@ -125,12 +131,16 @@ impl Sorting {
         let (kind, name) = identity(&object, &given.namespace);
         let full = format!("{kind}/{name}");
         let unbelieved = match object {
-            Object::Policy(_) | Object::OwnPolicy(_) => given.policies && !authority,
+            // Who may let something pass is for those to say who may forbid it.
+            Object::Policy(_) | Object::OwnPolicy(_) | Object::Waiver(_) => given.policies && !authority,
             Object::TrustRoot(_) | Object::Verification(_) => given.trust && !authority,
             Object::Model(_) | Object::Namespace { .. } | Object::Other(_) => false,
         };
         if unbelieved {
-            let option = if matches!(object, Object::Policy(_) | Object::OwnPolicy(_)) {
+            let option = if matches!(
+                object,
+                Object::Policy(_) | Object::OwnPolicy(_) | Object::Waiver(_)
+            ) {
                 "--policy"
             } else {
                 "--trust-root"
@@ -177,6 +187,11 @@ impl Sorting {
                 self.own_policies.push(*policy);
             }
             Object::TrustRoot(root) => self.roots.push(*root),
+            Object::Waiver(mut waiver) => {
+                let namespace = &mut waiver.metadata.namespace;
+                namespace.get_or_insert_with(|| given.namespace.clone());
+                self.waivers.push(*waiver);
+            }
             Object::Verification(verification) => self.input.verifications.push(*verification),
             Object::Namespace { name, mut labels } => {
                 labels.insert(NAME_LABEL.to_owned(), name.clone());
@@ -194,6 +209,7 @@ impl Sorting {
             policies,
             own_policies,
             roots,
+            waivers,
             mut namespaces,
             skipped,
             ..
@@ -242,6 +258,15 @@ impl Sorting {
                 .chain(own_policies.iter().map(|policy| compile(policy, &trust)))
                 .collect(),
             namespaces,
+            waivers: waivers
+                .into_iter()
+                .filter_map(|mut waiver| {
+                    // In a cluster whoever applies it is written there.
+                    let unknown = || "whoever applies it".to_owned();
+                    waiver.spec.approved_by.get_or_insert_with(unknown);
+                    WaiverRule::of(&waiver, given.now)
+                })
+                .collect(),
         };
         input
     }
@@ -270,6 +295,7 @@ fn identity(object: &Object, default_namespace: &str) -> (&'static str, String) 
         Object::Verification(object) => ("ArtifactVerification", within(&object.metadata)),
         Object::OwnPolicy(object) => ("DeploymentPolicy", within(&object.metadata)),
         Object::Policy(object) => ("ClusterDeploymentPolicy", of(&object.metadata)),
+        Object::Waiver(object) => ("Waiver", within(&object.metadata)),
         Object::TrustRoot(object) => ("TrustRoot", of(&object.metadata)),
         Object::Namespace { name, .. } => ("Namespace", name.clone()),
         Object::Other(kind) => ("", kind.clone()),

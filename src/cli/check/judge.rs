@@ -105,9 +105,18 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
         return Judged::refused(subject, &problem);
     }
     let (world, namespace, digest) = (&input.world, &subject.namespace, origin.digest());
-    let refused = foregone(world, namespace, &origin, digest, Some(&subject.model.spec), now);
+    let refused = foregone(
+        world,
+        namespace,
+        &subject.name,
+        &origin,
+        digest,
+        Some(&subject.model.spec),
+        now,
+    );
     let unasked = Evidence::Wait("not verified yet".to_owned());
-    let mut facts = Facts::about(world, namespace, origin, digest, unasked).declared(&subject.model.spec);
+    let mut facts =
+        Facts::about(world, namespace, &subject.name, origin, digest, unasked).declared(&subject.model.spec);
     if let Some(decision) = refused {
         return Judged::decided(subject, &facts, decision);
     }

@@ -258,6 +258,7 @@ mod tests {
             verdict,
             reason,
             message: "what was found".into(),
+            waived_by: None,
         };
         Judged {
             name: name.into(),

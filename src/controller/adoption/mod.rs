@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt as _, core::ObjectMeta};
 
 use super::{Context, Error, Note, isolation::isolate, notes::notes};
 use crate::{
@@ -26,12 +26,12 @@ use crate::{
         World, accept,
         accept::accept_name,
         folder_hash, is_enforced, pinned,
-        pods::{PodStanding, Recorded, Standing, next_to_evict, pin, ways},
+        pods::{PodStanding, Recorded, Standing, Way, next_to_evict, pin, ways},
         selecting,
     },
 };
 use gather::gather;
-use status::{Seen, status};
+use status::{Seen, status, to_stop};
 
 /// How soon a workload is looked at again while not all of it is proven: pods that were never fitted have no label by which
 /// they could be watched.
@@ -77,7 +77,8 @@ pub(super) async fn reconcile(
     };
     let api: Api<ModelDeployment> = context.api(&namespace);
     pin_content(&api, model, origin.as_ref().ok(), &pods).await?;
-    let held_up = replace(context, model, world, &pods).await?;
+    let stopped = stop(context, model, world, &ways, &pods, now).await?;
+    let held_up = !stopped && replace(context, model, world, &pods).await?;
     let new = status(
         model,
         &Seen {
@@ -111,6 +112,42 @@ pub(super) async fn reconcile(
     } else {
         UNSETTLED
     })
+}
+
+/// Deletes the pods that are not proven, all at once and whatever disruption budgets say, once policy has what serves stopped.
+/// Their controller makes others, which are refused. Returns whether it is stopped.
+async fn stop(
+    context: &Context,
+    model: &ModelDeployment,
+    world: &World,
+    ways: &[Way],
+    pods: &[PodStanding],
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let namespace = model.namespace().unwrap_or_default();
+    let Some(pods) = to_stop(model, world, ways, pods, now) else {
+        return Ok(false);
+    };
+    let api: Api<Pod> = context.api(&namespace);
+    for pod in &pods {
+        let named = Pod {
+            metadata: ObjectMeta {
+                name: Some(pod.name.clone()),
+                uid: Some(pod.uid.clone()),
+                ..ObjectMeta::default()
+            },
+            ..Pod::default()
+        };
+        context.applier.delete(&api, &named).await?;
+        let note = Note {
+            warning: true,
+            reason: "Stopped".into(),
+            action: "Stop",
+            message: format!("{} was deleted: policy no longer admits what it runs", pod.name),
+        };
+        context.publish(model, note).await;
+    }
+    Ok(true)
 }
 
 /// Writes down which content the model is, once a pod has found it, so that no other content takes its place in silence.

@@ -13,13 +13,13 @@ use crate::{
         MODEL_LABEL,
         v1alpha1::{
             CandidateModel, ModelDeployment, ModelDeploymentStatus, ResolvedImage, ServingModel, UnprovenPod,
-            WorkloadRef, WorkloadStatus,
+            ViolationAction, WorkloadRef, WorkloadStatus,
         },
     },
     evidence::{Digest, Origin, Reason},
     policy::{
-        Decision, Problem, Verification, pinned,
-        pods::{PodStanding, Stand, Way},
+        Decision, Problem, Verification, World, pinned,
+        pods::{PodStanding, Stand, Way, response},
     },
 };
 
@@ -86,6 +86,29 @@ pub(super) fn status(model: &ModelDeployment, seen: &Seen<'_>, now: Timestamp) -
     }
 }
 
+/// The pods that are to be deleted because policy has what served stopped; none while it does not. Those that were never
+/// shown to run the model go as well: in the workload of a model that is refused they run nothing that was admitted.
+pub(super) fn to_stop<'a>(
+    model: &ModelDeployment,
+    world: &World,
+    ways: &[Way],
+    pods: &'a [PodStanding],
+    now: Timestamp,
+) -> Option<Vec<&'a PodStanding>> {
+    let serving = model.status.as_ref()?.serving.as_ref();
+    let serving = serving.filter(|serving| serving.unproven_since.is_some())?;
+    let refused = ways
+        .first()
+        .filter(|_| !ways.iter().any(|way| way.decision.admits()))?;
+    let namespace = model.namespace().unwrap_or_default();
+    let response = response(&refused.decision, Some(serving), world, &namespace, now);
+    if response.action != ViolationAction::Stop {
+        return None;
+    }
+    let unproven = |pod: &&PodStanding| matches!(pod.stand, Stand::Unproven { .. });
+    Some(pods.iter().filter(unproven).collect())
+}
+
 fn count(many: usize) -> i32 {
     i32::try_from(many).unwrap_or(i32::MAX)
 }
@@ -148,6 +171,7 @@ fn serving(
         verification: String::new(),
         template: None,
         unproven_since: None,
+        response: None,
     })
 }
 

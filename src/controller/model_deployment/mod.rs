@@ -6,6 +6,7 @@
     reason = "the edge: here the client is made, gathered with, and handed to cluster"
 )]
 
+mod gates;
 mod gather;
 mod looks;
 mod plan;
@@ -32,7 +33,7 @@ use crate::{
         FIELD_MANAGER, MODEL_LABEL,
         v1alpha1::{ArtifactVerification, ModelDeployment, ModelDeploymentStatus, WorkloadRef},
     },
-    cluster::{Applied, patch_status},
+    cluster::{Applied, patch_status, set_gate},
     policy::World,
     workload::{Workload, own_pods},
 };
@@ -40,11 +41,12 @@ use crate::{
 use super::{
     Context, Error, adoption, controller, isolation::isolate, notes::notes, readable, world::Guarded,
 };
+pub use gates::Gate;
 pub use gather::Snapshot;
 use gather::gather;
 use looks::Begun;
 pub(super) use looks::Looks;
-pub use plan::{Desired, Judgement, Plan, plan};
+pub use plan::{Desired, Held, Judgement, Plan, plan};
 pub use serving::{PodFailure, Rollout, rollout};
 pub use status::{Outcome, status};
 
@@ -206,7 +208,14 @@ async fn carry_out(
         obsolete,
         workload,
         template: _,
+        gates,
     } = plan.desired.clone();
+    // Before all else: what must take no traffic takes it until then.
+    let pods = context.api::<Pod>(&namespace);
+    for gate in gates {
+        let set = set_gate(&pods, &gate.pod, &gate.uid, &gate.condition).await?;
+        tracing::info!(%namespace, pod = gate.pod, open = gate.condition.status, gone = !set, "set the readiness gate of a pod");
+    }
     let api = context.api::<ArtifactVerification>(&namespace);
     for verification in verifications {
         let there = snapshot

@@ -5,17 +5,22 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use crate::{
-    api::v1alpha1::{ArtifactVerification, ModelDeployment, OciSource, Server, ServingTemplate},
+    api::v1alpha1::{
+        ArtifactVerification, ModelDeployment, OciSource, Server, ServingModel, ServingTemplate,
+        ViolationAction,
+    },
     cluster::is_controlled_by,
     evidence::{Digest, Reference, Verdict},
     policy::{
         Decision, Evidence, Request, ServerFacts, Verification, Verifications, World, as_it_serves, evaluate,
         foregone,
+        pods::{Response, response},
     },
-    workload::{PodSettings, RunningModel, Served, Workload, workload},
+    workload::{PodSettings, RunningModel, Served, Workload, cut_off, workload},
 };
 
 use super::{
+    gates::{Gate, gates},
     gather::Snapshot,
     serving::{Rollout, rollout},
 };
@@ -49,6 +54,26 @@ pub struct Desired {
     pub workload: Option<Workload>,
     /// What its pods are built from, besides the content.
     pub template: Option<ServingTemplate>,
+    /// Readiness gates that do not stand as they should.
+    pub gates: Vec<Gate>,
+}
+
+/// What serves, or did until it was cut off: what policy says of it, and what is done about that.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    /// The content.
+    pub digest: Digest,
+    /// The decision.
+    pub decision: Decision,
+    /// What is done.
+    pub response: Response,
+}
+
+impl Held {
+    /// Whether its server is scaled to zero.
+    fn stops(&self) -> bool {
+        self.response.action == ViolationAction::Stop
+    }
 }
 
 /// The plan for one look.
@@ -62,6 +87,8 @@ pub struct Plan {
     pub requested: Option<Judgement>,
     /// What is decided about what serves, when that is something else, or runs in a server that policy sees otherwise.
     pub serving: Option<Judgement>,
+    /// What serves, whatever was asked for; none when nothing does.
+    pub held: Option<Held>,
     /// How far the Deployment was when it was looked at.
     pub rollout: Rollout,
     /// The objects that should be.
@@ -72,7 +99,11 @@ impl Plan {
     /// When the clock alone may change what was decided.
     pub fn until(&self) -> Option<Timestamp> {
         let judged = self.requested.iter().chain(&self.serving);
-        judged.filter_map(|judged| judged.decision.until).min()
+        let held = self.held.iter();
+        let stops = held.clone().filter_map(|held| held.response.stops);
+        let ends = held.filter_map(|held| held.decision.until);
+        let judged = judged.filter_map(|judged| judged.decision.until);
+        judged.chain(stops).chain(ends).min()
     }
 }
 
@@ -93,18 +124,8 @@ pub fn plan(
     let request = Request::of(model);
     let foregone = unlooked(model, &request, world, now);
     let source = model.spec.model.source.oci.as_ref();
-    let (Request::Known { .. } | Request::Unresolved { .. }, Some(source)) = (&request, source) else {
-        // Nothing to judge and nothing to build from: what runs goes on as it is.
-        return Plan {
-            request,
-            foregone,
-            requested: None,
-            serving: None,
-            rollout,
-            desired: Desired::default(),
-        };
-    };
-    let asked = request.content(source);
+    let namespace = model.namespace().unwrap_or_default();
+    let asked = source.and_then(|source| request.content(source));
     let server = model.spec.server.as_ref();
     let as_asked = |runs: &RunningModel| judge(model, snapshot, world, runs, server, now);
     // What serves runs in the server that it began to serve in, whatever is asked for now.
@@ -121,6 +142,50 @@ pub fn plan(
         }
     };
     let passes = |runs: &RunningModel| judge(runs).0.decision.verdict == Verdict::Pass;
+    let hold = |runs: &RunningModel, decision: Decision| {
+        let remembered = remembers(model).filter(|serving| serving.digest == runs.digest);
+        let response = response(&decision, remembered, world, &namespace, now);
+        Held {
+            digest: runs.digest,
+            decision,
+            response,
+        }
+    };
+    let gates = |held: Option<&Held>, cut: bool| {
+        let decide = |runs: &RunningModel| judge(runs).0.decision;
+        gates(&snapshot.pods, held.map(|held| held.digest), cut, decide, now)
+    };
+    let (Request::Known { .. } | Request::Unresolved { .. }, Some(source)) = (&request, source) else {
+        // Nothing to judge and nothing to build from: what runs goes on as it is. What policy does about that does not wait
+        // for a specification that makes sense.
+        let good = source.and_then(|source| last_good(model, &rollout, source, ours.is_some(), None, passes));
+        let held = good.as_ref().map(|runs| hold(runs, as_serving(runs).0.decision));
+        let cuts = held.as_ref().is_some_and(|held| held.response.cuts());
+        let cut = good.zip(held.as_ref().filter(|_| cuts)).and_then(|(runs, held)| {
+            let replicas = if held.stops() { 0 } else { rollout.wanted };
+            let model = as_it_serves(model, runs.digest)?;
+            Some(cut_off(workload(
+                &model,
+                &Served::of(&model)?,
+                &runs,
+                settings,
+                Some(replicas),
+            )))
+        });
+        return Plan {
+            request,
+            foregone,
+            requested: None,
+            serving: None,
+            desired: Desired {
+                gates: gates(held.as_ref(), cuts),
+                workload: cut,
+                ..Desired::default()
+            },
+            held,
+            rollout,
+        };
+    };
 
     let (requested, requested_wanted) = asked.as_ref().map(judge).unzip();
     let good = last_good(model, &rollout, source, ours.is_some(), asked.as_ref(), passes);
@@ -130,6 +195,12 @@ pub fn plan(
         .map(as_serving)
         .unzip();
 
+    let held = good.as_ref().and_then(|good| {
+        // Of what it is asked for in another server, what serves is judged in its own.
+        let mut judged = serving.iter().chain(&requested);
+        let judged = judged.find(|judged| judged.subject == good.digest)?;
+        Some(hold(good, judged.decision.clone()))
+    });
     let verdict = requested
         .as_ref()
         .map_or(Verdict::Wait, |judged: &Judgement| judged.decision.verdict);
@@ -137,7 +208,10 @@ pub fn plan(
     let (runs, replicas) = match verdict {
         Verdict::Pass => {
             let size = requested.as_ref().map_or(0, |judged| size(judged, &rollout));
-            (asked.map(|asked| RunningModel { size, ..asked }), replicas)
+            (
+                asked.clone().map(|asked| RunningModel { size, ..asked }),
+                replicas,
+            )
         }
         // What was good once goes on: a refusal is about what was asked for.
         Verdict::Fail if good.is_some() => (good, replicas),
@@ -155,6 +229,18 @@ pub fn plan(
             (runs, if stopped { Some(0) } else { replicas })
         }
     };
+    // What is asked for and admitted takes its place: that may be the same content in another server.
+    let same = asked.as_ref().map(|asked| asked.digest) == held.as_ref().map(|held| held.digest);
+    let cut = held.as_ref().filter(|held| held.response.cuts());
+    let cut_off_now = cut.is_some() && !(same && verdict == Verdict::Pass);
+    let cut = cut.filter(|held| {
+        verdict != Verdict::Pass && runs.as_ref().is_some_and(|runs| runs.digest == held.digest)
+    });
+    let replicas = if cut.is_some_and(Held::stops) {
+        Some(0)
+    } else {
+        replicas
+    };
     // While what serves is not admitted as it is asked for, it goes on as it is: a changed server would be a new rollout of it.
     let admitted = |runs: &RunningModel| {
         let mut judged = requested.iter().chain(&serving);
@@ -168,7 +254,13 @@ pub fn plan(
             let model = frozen.as_ref().unwrap_or(model);
             let served = Served::of(model)?;
             let template = template(&served, &runs);
-            Some((workload(model, &served, &runs, settings, replicas), template))
+            let workload = workload(model, &served, &runs, settings, replicas);
+            let workload = if cut.is_some() {
+                cut_off(workload)
+            } else {
+                workload
+            };
+            Some((workload, template))
         })
         .unzip();
     let mut wanted: Vec<ArtifactVerification> = Vec::new();
@@ -196,12 +288,14 @@ pub fn plan(
         obsolete,
         workload,
         template,
+        gates: gates(held.as_ref(), cut_off_now),
     };
     Plan {
         request,
         foregone,
         requested,
         serving,
+        held,
         rollout,
         desired,
     }
@@ -209,11 +303,12 @@ pub fn plan(
 
 /// Why a reference is not looked up: policy refuses it whatever it names.
 fn unlooked(model: &ModelDeployment, request: &Request, world: &World, now: Timestamp) -> Option<Decision> {
-    let namespace = model.namespace().unwrap_or_default();
+    let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     match request {
         Request::Unresolved { reference, .. } => foregone(
             world,
             &namespace,
+            &name,
             &reference.clone().into(),
             None,
             Some(&model.spec),
@@ -277,8 +372,13 @@ fn last_good(
     Some(replaced.cloned().unwrap_or(good))
 }
 
+/// What the status says serves.
+fn remembers(model: &ModelDeployment) -> Option<&ServingModel> {
+    model.status.as_ref()?.serving.as_ref()
+}
+
 fn remembered(model: &ModelDeployment, rollout: &Rollout, source: &OciSource) -> Option<RunningModel> {
-    let serving = model.status.as_ref()?.serving.as_ref()?;
+    let serving = remembers(model)?;
     if let Some(template) = rollout
         .template
         .as_ref()

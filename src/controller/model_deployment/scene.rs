@@ -15,6 +15,7 @@ use super::{Outcome, Plan, Snapshot, plan, rollout, status};
 use crate::{
     api::v1alpha1::{
         ArtifactVerification, ClusterDeploymentPolicy, ModelDeployment, ModelDeploymentStatus, TrustedKey,
+        ViolationAction,
     },
     artifact::oci::HostPolicy,
     controller::{Note, Settings, notes::notes},
@@ -201,6 +202,18 @@ impl Scene {
             self.snapshot.service = Some(workload.service);
             self.snapshot.service_account = Some(workload.service_account);
         }
+        for gate in &plan.desired.gates {
+            let pod = self
+                .snapshot
+                .pods
+                .iter_mut()
+                .find(|pod| pod.name_any() == gate.pod)
+                .unwrap();
+            let status = pod.status.get_or_insert_default();
+            let conditions = status.conditions.get_or_insert_default();
+            conditions.retain(|there| there.type_ != gate.condition.type_);
+            conditions.push(gate.condition.clone());
+        }
         let outcome = Outcome {
             name_taken: None,
             rollout: rollout(self.snapshot.deployment.as_ref(), &self.snapshot.pods),
@@ -276,7 +289,9 @@ impl Scene {
         );
         let never_again = [Some(Reason::Revoked), Some(Reason::NotReadYet)].contains(&decision.reason());
         let not_yet = matches!(decision.verdict, Verdict::Wait | Verdict::Unknown);
-        let stops = deployment.replicas == Some(0);
+        let held = plan.held.as_ref().filter(|held| held.digest == runs.digest);
+        let cut = held.is_some_and(|held| held.response.asked > ViolationAction::Alert);
+        let stops = deployment.replicas == Some(0) || cut;
         assert!(
             decision.admits() != (never_again || not_yet || stops),
             "{decision:#?}"

@@ -8,7 +8,9 @@ use kube::ResourceExt as _;
 use crate::{
     api::{
         MODEL_LABEL,
-        v1alpha1::{CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, UpdateMode},
+        v1alpha1::{
+            CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, UpdateMode, ViolationAction,
+        },
     },
     evidence::{Digest, Reason, Reference, Verdict},
     policy::{Decision, Evidence, Request, Verification},
@@ -18,7 +20,7 @@ use crate::{
 use super::{
     super::{
         condition::{State, Wanted, conditions},
-        notes::{WOULD_DENY, signed},
+        notes::{QUARANTINED, STOPPED, WOULD_DENY, signed},
     },
     plan::{Judgement, Plan, UNMEASURED},
     serving::Rollout,
@@ -74,8 +76,9 @@ pub fn status(
     let old = model.status.as_ref();
     let serving = serving(model, plan, outcome, now);
     let summary = summary(model, plan, outcome, serving.as_ref());
+    let cut = cut_off(plan).filter(|_| !takes_over(plan));
     let generation = model.metadata.generation;
-    let wanted = wanted_conditions(plan, outcome, &summary);
+    let wanted = wanted_conditions(plan, outcome, &summary, cut.as_ref());
     ModelDeploymentStatus {
         observed_generation: generation,
         resolved: None,
@@ -97,6 +100,40 @@ pub fn status(
             .or(plan.foregone.as_ref())
             .map(|decision| decision.shown().to_vec()),
     }
+}
+
+/// Whether what was asked for is admitted, and is about to take the place of what serves.
+fn takes_over(plan: &Plan) -> bool {
+    plan.requested
+        .as_ref()
+        .is_some_and(|judged| judged.decision.admits())
+}
+
+/// What is said while the pods of what serves take no traffic.
+fn cut_off(plan: &Plan) -> Option<Summary> {
+    let held = plan.held.as_ref()?;
+    let response = &held.response;
+    let (reason, what) = match response.action {
+        ViolationAction::Alert => return None,
+        ViolationAction::Quarantine => (
+            QUARANTINED,
+            "is quarantined in part: its pods take no new connections and stay to be looked at, and those that are open, and their own way out, are shut by no NetworkPolicy",
+        ),
+        ViolationAction::Stop => (STOPPED, "is stopped: its server is scaled to zero"),
+    };
+    let by = response
+        .policy
+        .as_ref()
+        .map_or_else(String::new, |policy| format!(" (spec.onViolation of {policy})"));
+    let stops = response
+        .stops
+        .map_or_else(String::new, |stops| format!("; it is stopped at {stops}"));
+    let message = format!(
+        "sha256:{}… {what}{by}{stops}: {}",
+        held.digest.short(),
+        held.decision.sentence()
+    );
+    Some(Summary::no(reason, message))
 }
 
 /// What serves: the digest whose rollout completed last. Whether its pods are available just now is another condition.
@@ -122,8 +159,11 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
         Some(Verdict::Fail | Verdict::Unknown) => serving.unproven_since.clone().or(Some(Time(now))),
         Some(Verdict::Wait) | None => serving.unproven_since.clone(),
     };
+    let held = plan.held.as_ref().filter(|held| held.digest == serving.digest);
+    let response = held.map_or(serving.response, |held| held.response.remembered());
     Some(ServingModel {
         unproven_since,
+        response,
         ..serving
     })
 }
@@ -162,6 +202,7 @@ fn rolled_out_now(
         verification: old.map_or(String::new(), |old| old.verification.clone()),
         template,
         unproven_since: old.and_then(|old| old.unproven_since.clone()),
+        response: old.and_then(|old| old.response),
     };
     let judged = plan
         .requested
@@ -243,11 +284,14 @@ fn summary(
     outcome: &Outcome,
     serving: Option<&ServingModel>,
 ) -> Summary {
-    let goes_on = |digest: Option<Digest>, message: &str| match serving {
+    let cut = plan.held.as_ref().is_some_and(|held| held.response.cuts());
+    let stops = plan.held.as_ref().and_then(|held| held.response.stops);
+    let stops = stops.map_or_else(String::new, |stops| format!(" until it is stopped at {stops}"));
+    let goes_on = |digest: Option<Digest>, message: &str| match serving.filter(|_| !cut) {
         Some(serving) if Some(serving.digest) == digest => {
-            format!("{message}; it serves already and goes on serving")
+            format!("{message}; it serves already and goes on serving{stops}")
         }
-        Some(serving) => format!("{message}; sha256:{}… serves on", serving.digest.short()),
+        Some(serving) => format!("{message}; sha256:{}… serves on{stops}", serving.digest.short()),
         None => message.to_owned(),
     };
     if let Some(refused) = &plan.foregone {
@@ -300,7 +344,14 @@ fn summary(
         Verdict::Unknown | Verdict::Wait => {
             Summary::not_yet(reason, goes_on(Some(digest), &decision.sentence()))
         }
-        Verdict::Pass => rolled_out(model, reference, digest, judged, outcome, serving),
+        Verdict::Pass => rolled_out(
+            model,
+            reference,
+            digest,
+            judged,
+            outcome,
+            serving.filter(|_| !cut),
+        ),
     }
 }
 
@@ -375,7 +426,13 @@ fn pinned(model: &ModelDeployment, reference: &Reference, digest: Digest) -> Opt
     })
 }
 
-fn wanted_conditions(plan: &Plan, outcome: &Outcome, summary: &Summary) -> Vec<Wanted> {
+/// `cut` is what is said, above all else, while what serves takes no traffic.
+fn wanted_conditions(
+    plan: &Plan,
+    outcome: &Outcome,
+    summary: &Summary,
+    cut: Option<&Summary>,
+) -> Vec<Wanted> {
     let accepted = match (&plan.request, &outcome.name_taken) {
         (Request::Refused(problem), _) => Wanted::new(
             "Accepted",
@@ -391,11 +448,18 @@ fn wanted_conditions(plan: &Plan, outcome: &Outcome, summary: &Summary) -> Vec<W
             "the specification can be carried out",
         ),
     };
+    let (verified, satisfied) = (artifact_verified(plan, summary), policy_satisfied(plan));
+    let available = match cut {
+        Some(cut) => Wanted::new("Available", State::False, &cut.reason, &cut.message),
+        None => available(&outcome.rollout),
+    };
+    let summary = cut.unwrap_or(summary);
     let mut wanted = vec![
         accepted,
-        artifact_verified(plan, summary),
-        policy_satisfied(plan),
-        available(&outcome.rollout),
+        verified,
+        satisfied,
+        available,
+        Wanted::new("Ready", summary.state, &summary.reason, &summary.message),
     ];
     wanted.extend(outcome.isolated.clone());
     wanted.push(Wanted::new(
@@ -487,6 +551,13 @@ fn policy_satisfied(plan: &Plan) -> Wanted {
                     warning.message
                 );
                 Wanted::new(KIND, State::True, WOULD_DENY, message)
+            }
+            None if decision.waived().next().is_some() => {
+                let waived: Vec<_> = decision
+                    .waived()
+                    .map(|finding| finding.message.as_str())
+                    .collect();
+                Wanted::new(KIND, State::True, "Waived", waived.join("; "))
             }
             None => Wanted::new(
                 KIND,

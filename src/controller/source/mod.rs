@@ -55,6 +55,7 @@ async fn reconcile(model: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) 
     if foregone(
         &context.world.current(),
         &namespace,
+        &model.name_any(),
         &reference.clone().into(),
         None,
         Some(&model.spec),

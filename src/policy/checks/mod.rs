@@ -30,6 +30,7 @@ impl Says<'_> {
             verdict,
             reason,
             message,
+            waived_by: None,
         }
     }
 

@@ -62,6 +62,7 @@ fn world(rules: Vec<Rules>) -> World {
     World {
         rules,
         namespaces: [("bank".to_owned(), labels)].into(),
+        ..World::default()
     }
 }
 

@@ -96,6 +96,7 @@ fn finding(rules: &Rules, found: Option<&Opener>) -> Finding {
         reason,
         // What tenants write is quoted, and must not make a sentence long.
         message: Failure::new(Reason::Internal, message).message,
+        waived_by: None,
     }
 }
 
@@ -107,6 +108,7 @@ fn passed() -> Finding {
         verdict: Verdict::Pass,
         reason: None,
         message: "no policy asks for models to be shut off here".to_owned(),
+        waived_by: None,
     }
 }
 

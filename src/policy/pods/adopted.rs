@@ -103,7 +103,8 @@ pub fn ways(
     let nobody_looks = "its pods are not verified while no policy that asks for signatures is enforced";
     let facts = Facts {
         observed: (!asked).then(|| Evidence::Wait(nobody_looks.to_owned())),
-        ..Facts::about(world, &namespace, origin, pinned(model), owed).declared(&model.spec)
+        ..Facts::about(world, &namespace, &model.name_any(), origin, pinned(model), owed)
+            .declared(&model.spec)
     };
     vec![Way {
         adoption: asked.then(|| Adoption {

@@ -6,11 +6,11 @@ use std::iter;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{PodRequest, Recorded, grace::Grace, is_ours, pass, refused};
+use super::{PodRequest, Recorded, grace::Grace, is_ours, pass, refused, response};
 use crate::{
     api::{
         MODEL_LABEL,
-        v1alpha1::{ModelDeployment, ServingModel},
+        v1alpha1::{ModelDeployment, ServingModel, ViolationAction},
     },
     evidence::{Finding, Reason, Reference, RuleId, Verdict},
     policy::{Decision, Evidence, Request, Verifications, World, evaluate},
@@ -203,6 +203,12 @@ fn answer(candidate: &Candidate<'_>, world: &World, namespace: &str, now: Timest
     let mut findings = decision.findings.clone();
     if decision.admits() {
         findings.push(planned("the pod is as planned"));
+    } else if let Some(cut) = cut_off(candidate, world, namespace, now) {
+        findings.push(Finding {
+            verdict: decision.verdict,
+            reason: decision.reason(),
+            ..planned(&format!("{cut}: {}", decision.sentence()))
+        });
     } else if let Some(grace) = grace(candidate, world, namespace, now) {
         if let Some(until) = grace.lasts(now) {
             // What serves is not proven any more. It is alerted about; that nodes come and go must not end it before time.
@@ -232,6 +238,23 @@ fn with_signers(decision: Decision, candidate: &Candidate<'_>) -> Decision {
         approved_by: candidate.decision.approved_by.clone(),
         ..decision
     }
+}
+
+/// Why no pod of what serves is made again; nothing when policy does no more than alert about it.
+fn cut_off(candidate: &Candidate<'_>, world: &World, namespace: &str, now: Timestamp) -> Option<String> {
+    let status = candidate.content.model.status.as_ref()?;
+    let serving = status.serving.as_ref().filter(|_| candidate.content.serves)?;
+    let response = response(&candidate.decision, Some(serving), world, namespace, now);
+    let what = match (response.action, response.asked) {
+        (_, ViolationAction::Alert) => return None,
+        (ViolationAction::Alert, _) => "is to be stopped",
+        (ViolationAction::Quarantine, _) => "is quarantined",
+        (ViolationAction::Stop, _) => "is stopped",
+    };
+    let by = response
+        .policy
+        .map_or_else(String::new, |policy| format!(" (spec.onViolation of {policy})"));
+    Some(format!("what serves {what}{by}, and no pod of it is made again"))
 }
 
 /// The grace for pods of what serves although policy no longer admits it; none for anything else.

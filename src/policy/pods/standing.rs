@@ -237,6 +237,7 @@ impl Standing<'_> {
         let facts = Facts::about(
             self.world,
             &namespace,
+            &self.model.name_any(),
             self.origin.clone(),
             Some(found.digest),
             known,

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     api::{
         GOVERNED_LABEL,
-        v1alpha1::{ServingModel, ServingTemplate, UnmanagedPods},
+        v1alpha1::{ServingModel, ServingTemplate, UnmanagedPods, ViolationAction},
     },
     evidence::{Digest, SignerIdentity},
     policy::{
@@ -51,6 +51,7 @@ impl Door {
                     [(GOVERNED_LABEL.to_owned(), "true".to_owned())].into(),
                 )]
                 .into(),
+                ..World::default()
             },
             model: samples::model(GOOD),
             verifications: Vec::new(),
@@ -91,6 +92,7 @@ impl Door {
                 pull_secret: None,
             }),
             unproven_since: None,
+            response: None,
         };
         self.model.status.get_or_insert_default().serving = Some(serving);
     }
@@ -338,6 +340,32 @@ fn grace_is_for_exactly_what_served() {
     fresh.world = door.world.clone();
     fresh.verifications = door.verifications.clone();
     assert!(!fresh.ask_planned(GOOD).admits(), "content that never served");
+}
+
+#[test_case(ViolationAction::Quarantine, 3600 => "what serves is quarantined"; "cut off")]
+#[test_case(ViolationAction::Stop, 3600 => "what serves is to be stopped"; "going on until it is stopped")]
+#[test_case(ViolationAction::Stop, 0 => "what serves is stopped"; "stopped")]
+fn what_is_cut_off_is_not_replaced(action: ViolationAction, seconds: i64) -> String {
+    let mut door = Door::new();
+    door.serves();
+    let mut strict = rules(vec![signer("release", &[2])]);
+    strict.on_violation = action;
+    strict.grace_period = SignedDuration::from_secs(seconds);
+    door.world.rules = vec![strict];
+    door.found(
+        GOOD,
+        json!({"verdict": "Refused", "reason": "SignerMismatch", "message": "by none of the trusted keys"}),
+    );
+    let decision = door.ask_planned(GOOD);
+    assert_eq!(decision.reason(), Some(Reason::SignerMismatch), "{decision:?}");
+    let plan = decision
+        .findings
+        .iter()
+        .find(|finding| finding.rule == RuleId::PodPlan)
+        .unwrap();
+    let (what, rest) = plan.message.split_once(" (spec.onViolation of ").unwrap();
+    assert!(rest.contains("no pod of it is made again"), "{rest}");
+    what.to_owned()
 }
 
 #[test]

@@ -216,6 +216,7 @@ fn finding(rules: &Rules, verdict: Verdict, reason: Option<Reason>, message: Str
         reason,
         // What tenants write is quoted, and must not make a sentence long.
         message: Failure::new(Reason::Internal, message).message,
+        waived_by: None,
     }
 }
 
@@ -227,6 +228,7 @@ fn passed(why: &str) -> Decision {
         verdict: Verdict::Pass,
         reason: None,
         message: why.to_owned(),
+        waived_by: None,
     }])
 }
 

@@ -36,6 +36,7 @@ pub fn world(rules: Vec<Rules>) -> World {
             .iter()
             .map(|(name, governed)| ((*name).to_owned(), labels(governed)))
             .collect(),
+        ..World::default()
     }
 }
 

@@ -191,3 +191,37 @@ fn an_image_that_cannot_be_resolved(pods: &[&str]) -> String {
     assert_eq!(status.workload.unwrap().images, None, "another manager's part");
     reason
 }
+
+#[test_case(ViolationAction::Stop, 0, true => Some(2); "stopped at once")]
+#[test_case(ViolationAction::Stop, 3600, true => None; "not yet")]
+#[test_case(ViolationAction::Quarantine, 0, true => None; "its pods have no gate of ours")]
+#[test_case(ViolationAction::Alert, 0, true => None; "alerted about")]
+#[test_case(ViolationAction::Stop, 0, false => None; "what never served")]
+fn what_is_revoked_is_stopped(action: ViolationAction, seconds: i64, served: bool) -> Option<usize> {
+    let mut scene = Scene::new();
+    let pods = [scene.verified("a", CONTENT, 1), scene.verified("b", CONTENT, 1)];
+    if served {
+        scene.model.status = Some(told(&scene, &pods, &there()));
+    }
+    let rules = &mut scene.world.rules[0];
+    rules.on_violation = action;
+    rules.grace_period = jiff::SignedDuration::from_secs(seconds);
+    rules.revoked.insert(CONTENT, "poisoned".into());
+    // One look writes down since when, and the next one acts.
+    let pinned = serde_json::json!({"claimName": "models", "path": "digits/1", "digest": CONTENT});
+    scene.model.spec.model.source.volume = serde_json::from_value(pinned).unwrap();
+    let status = told(&scene, &pods, &there());
+    if served {
+        scene.model.status = Some(status);
+    }
+    let ways = ways(
+        &scene.model,
+        scene.recorded(),
+        &scene.world,
+        &scene.settings,
+        scene.now,
+    );
+    let pods: Vec<_> = pods.iter().map(|value| pod(value.clone())).collect();
+    let standing = scene.standing(&pods);
+    to_stop(&scene.model, &scene.world, &ways, &standing, scene.now).map(|pods| pods.len())
+}

@@ -46,6 +46,7 @@ impl Door {
             world: World {
                 rules: vec![trusted],
                 namespaces: [("bank".to_owned(), labels)].into(),
+                ..World::default()
             },
             model: serde_json::from_value(model).unwrap(),
         }

@@ -37,6 +37,7 @@ fn world() -> World {
             [(GOVERNED_LABEL.to_owned(), "true".to_owned())].into(),
         )]
         .into(),
+        ..World::default()
     }
 }
 

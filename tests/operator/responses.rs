@@ -1,0 +1,161 @@
+//! What is done about a model that turns bad while it serves: its pods lose traffic, or are stopped, and come back by
+//! themselves. There is no node here, so what a test sees is what the operator wrote.
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Service},
+};
+use kube::api::{Patch, PatchParams};
+use probity::api::{CUT_OFF_LABEL, SERVING_GATE};
+use serde_json::{Value, json};
+
+use crate::{
+    artifacts::Model,
+    stage::{Stage, condition, until},
+    testbed::apply,
+};
+
+/// What the policy does about what turned bad.
+async fn on_violation(stage: &Stage, action: &str, seconds: u32) {
+    let spec = json!({"spec": {"onViolation": {"action": action, "gracePeriodSeconds": seconds}}});
+    stage
+        .policies()
+        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(spec))
+        .await
+        .unwrap();
+}
+
+async fn revoked(stage: &Stage, revoked: Value) {
+    let spec = json!({"spec": {"model": {"revoked": revoked}}});
+    stage
+        .policies()
+        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(spec))
+        .await
+        .unwrap();
+}
+
+/// Plays the `ReplicaSet` controller: a pod of the model's Deployment.
+pub async fn pod(stage: &Stage, model: &str, name: &str) {
+    let deployment: Deployment = stage.api().get(model).await.unwrap();
+    let template = deployment.spec.unwrap().template;
+    let labels = template.metadata.unwrap().labels;
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "spec": template.spec,
+        "metadata": {"name": name, "namespace": stage.namespace, "labels": labels}
+    });
+    apply(&stage.client, pod).await;
+}
+
+/// Waits until the pod's readiness gate is open, or shut.
+pub async fn gate(stage: &Stage, name: &str, open: bool) {
+    let wanted = if open { "True" } else { "False" };
+    let stands = |pod: &Pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|condition| condition.type_ == SERVING_GATE && condition.status == wanted)
+    };
+    until(
+        &stage.api::<Pod>(),
+        name,
+        &format!("the gate is {wanted}"),
+        stands,
+    )
+    .await;
+}
+
+/// Whether the Service selects the model's pods.
+async fn reached(stage: &Stage, name: &str) -> bool {
+    let service: Service = stage.api().get(name).await.unwrap();
+    !service
+        .spec
+        .unwrap()
+        .selector
+        .unwrap()
+        .contains_key(CUT_OFF_LABEL)
+}
+
+async fn replicas(stage: &Stage, name: &str, wanted: i32) -> Deployment {
+    let scaled = |deployment: &Deployment| deployment.spec.as_ref().unwrap().replicas == Some(wanted);
+    until(
+        &stage.api::<Deployment>(),
+        name,
+        &format!("{wanted} replicas are wanted"),
+        scaled,
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_revoked_model_is_quarantined_and_released() {
+    let stage = Stage::new().await;
+    let reference = Model::signed().push("quarantined/digits");
+    let digest = reference.digest().unwrap();
+    stage.serve("digits", &reference).await;
+    pod(&stage, "digits", "digits-1").await;
+    gate(&stage, "digits-1", true).await;
+    on_violation(&stage, "Quarantine", 3600).await;
+
+    revoked(&stage, json!([{"digest": digest, "reason": "poisoned"}])).await;
+    gate(&stage, "digits-1", false).await;
+    let message = stage.reason("digits", "QuarantinePartial").await;
+    assert!(
+        message.contains("poisoned") && message.contains("spec.onViolation of"),
+        "{message}"
+    );
+    assert!(!reached(&stage, "digits").await);
+    stage.event("digits", "QuarantinePartial").await;
+    let deployment = replicas(&stage, "digits", 1).await;
+    // Its controller counts the pods that are not ready any more.
+    stage.set_rollout(&deployment, 1, 1, 0).await;
+    let model = stage.until("digits", "it remembers", |model| {
+        let serving = model.status.as_ref().and_then(|status| status.serving.as_ref());
+        serving.is_some_and(|serving| serving.response.is_some())
+    });
+    let model = model.await;
+    assert_eq!(
+        condition(&model, "Available").unwrap().reason,
+        "QuarantinePartial"
+    );
+
+    revoked(&stage, json!([])).await;
+    gate(&stage, "digits-1", true).await;
+    stage.event("digits", "Released").await;
+    assert!(reached(&stage, "digits").await);
+    let deployment = stage.deployed("digits", digest).await;
+    stage.set_rollout(&deployment, 1, 1, 1).await;
+    stage.reason("digits", "Serving").await;
+}
+
+/// With a disruption budget that would not let one pod go: nobody asks it.
+#[tokio::test]
+async fn what_is_to_be_stopped_is_stopped_when_its_time_has_come() {
+    let stage = Stage::new().await;
+    let reference = Model::signed().push("stopped/digits");
+    stage.serve("digits", &reference).await;
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "none-may-go", "namespace": stage.namespace},
+        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"probity.dev/model": "digits"}}}
+    });
+    apply(&stage.client, budget).await;
+    on_violation(&stage, "Stop", 3).await;
+    revoked(
+        &stage,
+        json!([{"digest": reference.digest().unwrap(), "reason": "poisoned"}]),
+    )
+    .await;
+    let message = stage.reason("digits", "Revoked").await;
+    assert!(message.contains("until it is stopped at"), "{message}");
+    replicas(&stage, "digits", 1).await;
+
+    let deployment = replicas(&stage, "digits", 0).await;
+    stage.reason("digits", "Stopped").await;
+    stage.event("digits", "Stopped").await;
+    stage.set_rollout(&deployment, 0, 0, 0).await;
+
+    revoked(&stage, json!([])).await;
+    let deployment = replicas(&stage, "digits", 1).await;
+    stage.event("digits", "Released").await;
+    stage.set_rollout(&deployment, 1, 1, 1).await;
+    stage.reason("digits", "Serving").await;
+}
