@@ -12,6 +12,8 @@ pub const GROUP: &str = "probity.dev";
 pub const GOVERNED_LABEL: &str = "probity.dev/governed";
 /// On everything the operator makes for a model: the model's name.
 pub const MODEL_LABEL: &str = "probity.dev/model";
+/// For whom the token is made by which a pod asks the relay: nobody else takes it, and the relay takes no other.
+pub const RELAY_AUDIENCE: &str = "probity-relay";
 /// The operator's field manager for the objects it makes.
 pub const FIELD_MANAGER: &str = "probity";
 /// The operator's field manager for what a tag was resolved to.
