@@ -15,7 +15,7 @@
 //! | 3 | [`operator`] | assembles the operator: world, controllers, admission, admin, leases | `api`, `evidence`, `artifact`, `workload`, `policy`, `cluster`, `controller`, `admission`, `relay` | do what a part does |
 //! | 3 | [`cli`] | one file a subcommand | `api`, `evidence`, `artifact`, `policy` | hold logic others need |
 //! | 3 | `cli::relay` | the one that serves models to pods | `evidence`, `artifact`, `relay` | the same |
-//! | 3 | `cli::operator` | the one that talks to a cluster | `api`, `evidence`, `artifact`, `policy`, `cluster`, `controller`, `admission`, `operator` | the same |
+//! | 3 | `cli::operator` | the one that talks to a cluster | `api`, `evidence`, `artifact`, `policy`, `workload`, `cluster`, `controller`, `admission`, `operator` | the same |
 //!
 //! `tests/layering.rs` reads this table and fails on an import that is not in it.
 

@@ -18,6 +18,8 @@ pub const SERVING_GATE: &str = "probity.dev/serving";
 pub const CUT_OFF_LABEL: &str = "probity.dev/cut-off";
 /// The operator's field manager for the readiness gate of a model's pods.
 pub const GATE_FIELD_MANAGER: &str = "probity-gate";
+/// For whom the token is made by which a pod asks the relay: nobody else takes it, and the relay takes no other.
+pub const RELAY_AUDIENCE: &str = "probity-relay";
 /// The operator's field manager for the objects it makes.
 pub const FIELD_MANAGER: &str = "probity";
 /// The operator's field manager for what a tag was resolved to.

@@ -21,6 +21,7 @@ use crate::{
     controller::{self, Cidr, NetworkSettings},
     evidence::Reference,
     operator,
+    workload::RelaySettings,
 };
 
 /// Run the operator in a cluster. The chart does this for you.
@@ -46,6 +47,8 @@ pub struct Args {
     replica: Replica,
     #[command(flatten)]
     admission: AdmissionArgs,
+    #[command(flatten)]
+    relay: RelayArgs,
     #[command(flatten)]
     hosts: super::hosts::HostArgs,
     /// How many objects of a kind are looked at at once.
@@ -154,6 +157,17 @@ impl AdmissionArgs {
     }
 }
 
+/// Whom the pods of models ask.
+#[derive(Debug, clap::Args)]
+struct RelayArgs {
+    /// Where `probity relay` answers, which the pods of models ask in the registries' place. Left out: they ask registries.
+    #[arg(long, value_name = "https://HOST:PORT", requires = "relay_secret")]
+    relay_url: Option<String>,
+    /// The Secret of the operator's namespace with the relay's key, which is made when there is none.
+    #[arg(long, value_name = "NAME", requires = "relay_url")]
+    relay_secret: Option<String>,
+}
+
 /// Each audit reads every pod of every governed namespace.
 const LEAST_BETWEEN_AUDITS: Duration = Duration::from_secs(30);
 
@@ -217,11 +231,21 @@ impl Args {
             .network
             .probe_canaries
             .then(|| self.replica.namespace.clone());
+        let relay = match (self.relay.relay_url, &self.relay.relay_secret) {
+            (Some(url), Some(secret)) => {
+                match operator::relay_key(&client, &self.replica.namespace, secret).await {
+                    Ok(key) => Some(RelaySettings { url, key }),
+                    Err(error) => return super::fail(&error),
+                }
+            }
+            _ => None,
+        };
         let settings = operator::Settings {
             controllers: controller::Settings {
                 fetch_image: self.fetch_image.to_string(),
                 previous_images: self.previous_images.iter().map(ToString::to_string).collect(),
                 hosts: self.hosts.policy(),
+                relay,
                 concurrency: self.concurrency,
                 audit_interval: self.audit_interval,
                 network: self.network.settings(),

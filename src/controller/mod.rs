@@ -50,7 +50,7 @@ use crate::{
     artifact::oci,
     cluster::{Applier, ApplyError, EvictError, GateError, StatusError},
     evidence::{Failure, Reason},
-    workload::PodSettings,
+    workload::{PodSettings, RelaySettings},
 };
 
 pub use crate::workload::{Cidr, NetworkSettings};
@@ -92,6 +92,8 @@ pub struct Settings {
     pub previous_images: Vec<String>,
     /// Which registries may be asked, and how.
     pub hosts: oci::HostPolicy,
+    /// Whom the pods of models ask in the registries' place.
+    pub relay: Option<RelaySettings>,
     /// How many objects of a kind are reconciled at once.
     pub concurrency: u16,
     /// How long after one audit of all pods began the next does.
@@ -109,6 +111,7 @@ impl Settings {
             fetch_image: self.fetch_image.clone(),
             previous_images: self.previous_images.clone(),
             host_arguments: self.hosts.arguments(),
+            relay: self.relay.clone(),
         }
     }
 }

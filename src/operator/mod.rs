@@ -10,6 +10,7 @@ mod admin;
 mod door;
 mod lead;
 mod readiness;
+mod relay;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -37,6 +38,7 @@ use crate::{
 
 use door::Door;
 use readiness::{Heartbeat, Readiness};
+pub use relay::{RelayKeyError, relay_key};
 
 /// The Lease that the leader holds, in the operator's namespace.
 pub const LEASE: &str = "probity-operator";

@@ -12,10 +12,10 @@ use http::{HeaderMap, header};
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Cluster, TokenHolder};
-use crate::evidence::{Failure, Reason};
-
-/// For whom a token must be made, so that none for somebody else is taken, and none for the relay by anybody else.
-pub const AUDIENCE: &str = "probity-relay";
+use crate::{
+    api::RELAY_AUDIENCE,
+    evidence::{Failure, Reason},
+};
 
 /// How long a token that was good is taken without asking again. Its pod may be gone that long.
 const BELIEVED: Duration = Duration::from_secs(60);
@@ -57,7 +57,7 @@ impl<C: Cluster> Callers<C> {
             .ok_or_else(|| {
                 Failure::new(
                     Reason::CredentialsMissing,
-                    format!("the relay wants a token: send a pod's, made for the audience {AUDIENCE}"),
+                    format!("the relay wants a token: send a pod's, made for the audience {RELAY_AUDIENCE}"),
                 )
             })?;
         let mut hash = [0; 32];

@@ -16,9 +16,9 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::ListParams};
 use tokio::time::timeout;
 
-use super::{AUDIENCE, Grant, grants};
+use super::{Grant, grants};
 use crate::{
-    api::v1alpha1::ModelDeployment,
+    api::{RELAY_AUDIENCE, v1alpha1::ModelDeployment},
     artifact::oci::Credentials,
     evidence::{Failure, Reason},
 };
@@ -79,7 +79,7 @@ impl Cluster for ApiServer {
         let review = TokenReview {
             spec: TokenReviewSpec {
                 token: Some(token.to_owned()),
-                audiences: Some(vec![AUDIENCE.into()]),
+                audiences: Some(vec![RELAY_AUDIENCE.into()]),
             },
             ..TokenReview::default()
         };
@@ -153,7 +153,7 @@ fn judge(status: Option<&TokenReviewStatus>) -> Result<TokenHolder, Failure> {
         Err(Failure::new(
             Reason::RegistryDenied,
             format!(
-                "the relay does not take the token ({why}): it is for pods, as a projected token with the audience {AUDIENCE}"
+                "the relay does not take the token ({why}): it is for pods, as a projected token with the audience {RELAY_AUDIENCE}"
             ),
         ))
     };
@@ -166,7 +166,7 @@ fn judge(status: Option<&TokenReviewStatus>) -> Result<TokenHolder, Failure> {
         .audiences
         .iter()
         .flatten()
-        .any(|audience| audience == AUDIENCE)
+        .any(|audience| audience == RELAY_AUDIENCE)
     {
         return refuse("it is not for the relay");
     }
@@ -199,13 +199,13 @@ mod tests {
 
     const ACCOUNT: &str = "system:serviceaccount:bank:digits";
 
-    #[test_case(json!({"authenticated": true, "audiences": [AUDIENCE], "user": {"username": ACCOUNT}}) => Ok("bank".to_owned()); "an account's token for the relay")]
+    #[test_case(json!({"authenticated": true, "audiences": [RELAY_AUDIENCE], "user": {"username": ACCOUNT}}) => Ok("bank".to_owned()); "an account's token for the relay")]
     #[test_case(json!({"authenticated": true, "user": {"username": ACCOUNT}}) => Err("not for the relay"); "a server without audiences")]
     #[test_case(json!({"authenticated": true, "audiences": ["https://kubernetes.default.svc"], "user": {"username": ACCOUNT}}) => Err("not for the relay"); "a token for the API server")]
-    #[test_case(json!({"authenticated": true, "audiences": [AUDIENCE], "user": {"username": "admin"}}) => Err("no service account's"); "a person")]
-    #[test_case(json!({"authenticated": true, "audiences": [AUDIENCE], "user": {"username": "system:serviceaccount:bank"}}) => Err("no service account's"); "half a name")]
+    #[test_case(json!({"authenticated": true, "audiences": [RELAY_AUDIENCE], "user": {"username": "admin"}}) => Err("no service account's"); "a person")]
+    #[test_case(json!({"authenticated": true, "audiences": [RELAY_AUDIENCE], "user": {"username": "system:serviceaccount:bank"}}) => Err("no service account's"); "half a name")]
     #[test_case(json!({"authenticated": false, "error": "token expired"}) => Err("token expired"); "the server's own word")]
-    #[test_case(json!({"authenticated": false, "audiences": [AUDIENCE], "user": {"username": ACCOUNT}}) => Err("has ended"); "without a word")]
+    #[test_case(json!({"authenticated": false, "audiences": [RELAY_AUDIENCE], "user": {"username": ACCOUNT}}) => Err("has ended"); "without a word")]
     #[test_case(json!({}) => Err("has ended"); "nothing")]
     fn who_holds_a_token(status: Value) -> Result<String, &'static str> {
         let status: TokenReviewStatus = serde_json::from_value(status).unwrap();

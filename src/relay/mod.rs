@@ -22,7 +22,6 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::Semaphore;
 
-pub use caller::AUDIENCE;
 pub use cluster::{ApiServer, Cluster, TokenHolder};
 pub use identity::{Identity, IdentityError};
 pub use metrics::{Metrics, Source};

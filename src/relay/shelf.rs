@@ -228,6 +228,3 @@ impl Inner {
         item.end(outcome);
     }
 }
-
-#[cfg(test)]
-mod tests;

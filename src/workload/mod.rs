@@ -20,7 +20,10 @@ use k8s_openapi::api::{
     core::v1::{Service, ServiceAccount},
 };
 
-use crate::api::v1alpha1::{ModelDeployment, Server};
+use crate::{
+    api::v1alpha1::{ModelDeployment, Server},
+    evidence::Digest,
+};
 pub use accounts::{DEFAULT_ACCOUNT, accounts};
 pub use adopted::{
     AdoptedSource, Adoption, KSERVE_SOURCE, SOURCE_VOLUME, Terms, VERIFY_CONTAINER, additions, awaits_kserve,
@@ -49,6 +52,18 @@ pub const DEFAULT_MOUNT_PATH: &str = "/mnt/models";
 /// The volume with the pull secret, mounted into the fetch container only.
 pub const CREDENTIALS_VOLUME: &str = "probity-credentials";
 
+/// The volume with the token for the relay, mounted into the fetch container only.
+pub const RELAY_VOLUME: &str = "probity-relay";
+
+/// Where models come from when pods ask no registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelaySettings {
+    /// `https://host:port`.
+    pub url: String,
+    /// The SHA-256 of its public key.
+    pub key: Digest,
+}
+
 /// What every pod of a model is built with, whichever model it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSettings {
@@ -58,6 +73,8 @@ pub struct PodSettings {
     pub previous_images: Vec<String>,
     /// Which hosts `probity fetch` may ask, as arguments to it.
     pub host_arguments: Vec<String>,
+    /// Whom it asks in the registries' place; then it gets neither hosts nor pull secret.
+    pub relay: Option<RelaySettings>,
 }
 
 impl PodSettings {

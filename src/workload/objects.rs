@@ -9,9 +9,9 @@ use k8s_openapi::{
         core::v1::{
             Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, KeyToPath,
             Lifecycle, LifecycleHandler, LocalObjectReference, PodReadinessGate, PodSecurityContext, PodSpec,
-            PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
-            SecurityContext, Service, ServiceAccount, ServicePort, ServiceSpec, SleepAction, TCPSocketAction,
-            Volume, VolumeMount,
+            PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
+            SecretVolumeSource, SecurityContext, Service, ServiceAccount, ServiceAccountTokenProjection,
+            ServicePort, ServiceSpec, SleepAction, TCPSocketAction, Volume, VolumeMount, VolumeProjection,
         },
     },
     apimachinery::pkg::{
@@ -23,18 +23,21 @@ use k8s_openapi::{
 use kube::{Resource as _, ResourceExt as _, core::ObjectMeta};
 
 use crate::api::{
-    CUT_OFF_LABEL, MODEL_LABEL, SERVING_GATE,
+    CUT_OFF_LABEL, MODEL_LABEL, RELAY_AUDIENCE, SERVING_GATE,
     v1alpha1::{ModelDeployment, Protocol, Server},
 };
 
 use super::{
-    CREDENTIALS_VOLUME, DEFAULT_MOUNT_PATH, FETCH_CONTAINER, MODEL_VOLUME, PodSettings, RunningModel, Served,
-    Workload,
+    CREDENTIALS_VOLUME, DEFAULT_MOUNT_PATH, FETCH_CONTAINER, MODEL_VOLUME, PodSettings, RELAY_VOLUME,
+    RelaySettings, RunningModel, Served, Workload,
 };
 
 const SCRATCH_VOLUME: &str = "probity-tmp";
 const FETCH_DIR: &str = "/model";
 const CREDENTIALS_DIR: &str = "/credentials";
+const RELAY_DIR: &str = "/relay";
+/// How long a token for the relay is good; the kubelet replaces it before.
+const TOKEN_SECONDS: i64 = 600;
 const PORT_NAME: &str = "http";
 /// The user of the pods: nobody's, so that an image that would run as root does not.
 pub(super) const USER: i64 = 65532;
@@ -146,7 +149,7 @@ pub fn pod(served: &Served<'_>, runs: &RunningModel, settings: &PodSettings) -> 
             [
                 Some(model_volume(runs.size)),
                 Some(scratch(SCRATCH_VOLUME, 1 << 30)),
-                secret.map(|name| credentials(name)),
+                access(runs, settings),
             ]
             .into_iter()
             .flatten()
@@ -167,9 +170,16 @@ pub(super) fn fetch(runs: &RunningModel, settings: &PodSettings) -> Container {
         "--max-bytes".into(),
         runs.size.to_string(),
     ];
-    args.extend(settings.host_arguments.iter().cloned());
     let mut mounts = vec![mount(MODEL_VOLUME, FETCH_DIR, false)];
-    if runs.pull_secret.is_some() {
+    if let Some(RelaySettings { url, key }) = &settings.relay {
+        args.extend(["--relay".into(), url.clone()]);
+        args.extend(["--relay-key".into(), key.to_string()]);
+        args.extend(["--relay-token".into(), format!("{RELAY_DIR}/token")]);
+        mounts.push(mount(RELAY_VOLUME, RELAY_DIR, true));
+    } else {
+        args.extend(settings.host_arguments.iter().cloned());
+    }
+    if settings.relay.is_none() && runs.pull_secret.is_some() {
         args.extend([
             "--credentials-file".into(),
             format!("{CREDENTIALS_DIR}/config.json"),
@@ -308,7 +318,34 @@ fn scratch(name: &str, bytes: u64) -> Volume {
     }
 }
 
-pub(super) fn credentials(secret: &str) -> Volume {
+/// The volume with what the fetch container shows to be let in: the pull secret to a registry, or its token to the relay.
+pub(super) fn access(runs: &RunningModel, settings: &PodSettings) -> Option<Volume> {
+    match settings.relay {
+        Some(_) => Some(relay_token()),
+        None => runs.pull_secret.as_deref().map(credentials),
+    }
+}
+
+fn relay_token() -> Volume {
+    Volume {
+        name: RELAY_VOLUME.into(),
+        projected: Some(ProjectedVolumeSource {
+            // As the API server would fill it in; the kubelet narrows it for tokens.
+            default_mode: Some(0o644),
+            sources: Some(vec![VolumeProjection {
+                service_account_token: Some(ServiceAccountTokenProjection {
+                    audience: Some(RELAY_AUDIENCE.into()),
+                    expiration_seconds: Some(TOKEN_SECONDS),
+                    path: "token".into(),
+                }),
+                ..VolumeProjection::default()
+            }]),
+        }),
+        ..Volume::default()
+    }
+}
+
+fn credentials(secret: &str) -> Volume {
     Volume {
         name: CREDENTIALS_VOLUME.into(),
         secret: Some(SecretVolumeSource {

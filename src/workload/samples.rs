@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde_json::{Value, json};
 
-use super::{PodSettings, RunningModel, Served, child_meta, pod as build};
+use super::{PodSettings, RelaySettings, RunningModel, Served, child_meta, pod as build};
 use crate::{
     api::v1alpha1::ModelDeployment,
     evidence::{Digest, Reference},
@@ -41,7 +41,24 @@ pub fn settings() -> PodSettings {
         fetch_image: format!("registry.example/probity@{}", Digest::from_bytes([0xfe; 32])),
         previous_images: Vec::new(),
         host_arguments: vec!["--allow-host".into(), "auth.example".into()],
+        relay: None,
     }
+}
+
+/// The same where pods ask a relay.
+pub fn relayed() -> PodSettings {
+    PodSettings {
+        relay: Some(RelaySettings {
+            url: "https://probity-relay.probity-system.svc:8443".into(),
+            key: Digest::from_bytes([0x77; 32]),
+        }),
+        ..settings()
+    }
+}
+
+/// The planned pod of [`model`], which asks a relay.
+pub fn relayed_pod(runs: &RunningModel) -> PodSpec {
+    build(&Served::of(&model(runs.digest)).unwrap(), runs, &relayed())
 }
 
 /// This content, with a pull secret.

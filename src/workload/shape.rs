@@ -433,4 +433,31 @@ mod tests {
         assert_eq!(found.len(), MAX_DIFFERENCES);
         assert!(found.iter().all(|one| one.len() < 512), "{found:?}");
     }
+
+    fn relayed_with(pointer: &str, value: Value) -> Vec<String> {
+        let runs = samples::running(crate::evidence::Digest::from_bytes([0xaa; 32]));
+        let planned = samples::relayed_pod(&runs);
+        let mut pod = serde_json::to_value(samples::as_stored(&planned)).unwrap();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        match pod.pointer_mut(parent).unwrap() {
+            Value::Array(items) => items.push(value),
+            parent => parent[key] = value,
+        }
+        differences(&planned, &pod)
+    }
+
+    #[test]
+    fn a_pod_that_asks_a_relay_is_the_planned_one_when_stored() {
+        assert_eq!(relayed_with("/nodeName", json!("node")), Vec::<String>::new());
+    }
+
+    #[test_case("/volumes/2/projected/sources/0/serviceAccountToken/audience", json!("https://kubernetes.default.svc"), "audience"; "a token for the API server")]
+    #[test_case("/volumes/2/projected/sources/0/serviceAccountToken/expirationSeconds", json!(86400), "expirationSeconds"; "a token for a day")]
+    #[test_case("/volumes/2/projected/sources/-", json!({"secret": {"name": "others"}}), "projected.sources"; "a secret beside the token")]
+    #[test_case("/containers/0/volumeMounts/-", json!({"name": "probity-relay", "mountPath": "/token"}), "spec.containers[server].volumeMounts"; "the token in the server")]
+    #[test_case("/initContainers/0/args/3", json!("/elsewhere"), "spec.initContainers[probity-fetch].args"; "another folder")]
+    fn a_difference_beside_a_relay_is_named(pointer: &str, value: Value, field: &str) {
+        let found = relayed_with(pointer, value);
+        assert!(found.iter().any(|one| one.contains(field)), "{found:?}");
+    }
 }

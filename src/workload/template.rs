@@ -16,7 +16,8 @@ pub struct RunningModel {
     pub digest: Digest,
     /// Bytes the volume was sized for.
     pub size: u64,
-    /// The pull secret mounted into the fetch container.
+    /// The pull secret by which it is read: mounted into the fetch container, or into none when a relay reads it; the
+    /// node uses it for the server's image in any case.
     pub pull_secret: Option<String>,
 }
 
@@ -34,6 +35,8 @@ pub fn running_model(pod: &PodSpec) -> Option<RunningModel> {
         .flatten()
         .find(|volume| volume.name == CREDENTIALS_VOLUME)
         .and_then(|volume| volume.secret.as_ref()?.secret_name.as_deref());
+    let pulls = pod.image_pull_secrets.iter().flatten().next();
+    let secret = secret.or_else(|| Some(pulls.filter(|_| asks_relay(&args))?.name.as_str()));
     read(&args, secret)
 }
 
@@ -51,7 +54,13 @@ pub fn running_model_as_sent(spec: &Value) -> Option<RunningModel> {
     let args: Vec<_> = args.iter().map(Value::as_str).collect::<Option<_>>()?;
     let secret = named("volumes", CREDENTIALS_VOLUME)
         .and_then(|volume| volume.get("secret")?.get("secretName")?.as_str());
+    let pulls = || spec.get("imagePullSecrets")?.get(0)?.get("name")?.as_str();
+    let secret = secret.or_else(|| asks_relay(&args).then(pulls)?);
     read(&args, secret)
+}
+
+fn asks_relay(args: &[&str]) -> bool {
+    args.contains(&"--relay")
 }
 
 fn read(args: &[&str], secret: Option<&str>) -> Option<RunningModel> {
@@ -88,5 +97,29 @@ mod tests {
         let decoded = running_model(&serde_json::from_value(spec.clone()).unwrap());
         assert_eq!(decoded.is_some(), runs);
         assert_eq!(running_model_as_sent(&spec), decoded);
+    }
+
+    #[test_case(None; "without a secret")]
+    #[test_case(Some("regcred"); "with one that the relay reads")]
+    fn a_pod_that_asks_a_relay_runs_the_same_and_holds_no_secret(pull_secret: Option<&str>) {
+        let digest = Digest::from_bytes([0xaa; 32]);
+        let runs = RunningModel {
+            pull_secret: pull_secret.map(ToOwned::to_owned),
+            ..samples::running(digest)
+        };
+        let pod = samples::relayed_pod(&runs);
+        assert_eq!(running_model(&pod).as_ref(), Some(&runs));
+        let spec = serde_json::to_value(&pod).unwrap();
+        assert_eq!(running_model_as_sent(&spec), Some(runs));
+        let volumes = spec["volumes"].as_array().unwrap();
+        assert!(
+            volumes.iter().all(|volume| volume.get("secret").is_none()),
+            "{volumes:?}"
+        );
+        let args = spec["initContainers"][0]["args"].to_string();
+        assert!(
+            !args.contains("--allow-host") && !args.contains("--credentials-file"),
+            "{args}"
+        );
     }
 }

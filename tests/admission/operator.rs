@@ -37,6 +37,7 @@ pub fn settings(namespace: &str) -> Settings {
             fetch_image: format!("registry.example/probity@sha256:{}", "f0".repeat(32)),
             hosts: HostPolicy::default(),
             concurrency: 4,
+            relay: None,
             audit_interval: std::time::Duration::from_secs(300),
             network: controller::NetworkSettings::default(),
             canaries: None,

@@ -158,6 +158,7 @@ async fn open(kube: &Client) -> (oneshot::Sender<()>, JoinHandle<()>) {
     let pods = PodSettings {
         fetch_image: settings.controllers.fetch_image.clone(),
         host_arguments: Vec::new(),
+        relay: None,
         previous_images: Vec::new(),
     };
     let (stop, stopped) = oneshot::channel::<()>();

@@ -169,6 +169,37 @@ fn with_admission_it_may_look_after_its_certificate() {
     );
 }
 
+/// What the relay may do: see which models a namespace has, read the pull secret that one of them names, and ask whose token
+/// it was shown.
+const RELAY: &[(&str, &str, &[&str])] = &[
+    ("probity.dev", "modeldeployments", &["list"]),
+    ("", "secrets", &["get"]),
+    ("authentication.k8s.io", "tokenreviews", &["create"]),
+];
+
+#[test]
+fn the_relay_may_read_what_it_serves_by_and_the_operator_makes_its_key() {
+    let objects = render(&["--set", "relay.enabled=true,admission.enabled=false"]);
+    compare(
+        find(&objects, "ClusterRole", "probity-relay"),
+        &expected(&[RELAY]),
+    );
+    let binding = find(&objects, "ClusterRoleBinding", "probity-relay");
+    assert_eq!(
+        binding["subjects"],
+        json!([{"kind": "ServiceAccount", "name": "probity-relay", "namespace": NAMESPACE}])
+    );
+    let key: &[(&str, &str, &[&str])] = &[
+        ("", "secrets", &["create"]),
+        ("", "secrets[probity-relay]", &["get"]),
+    ];
+    compare(
+        find(&objects, "Role", "probity"),
+        &expected(&[OWN_NAMESPACE, key]),
+    );
+    compare(find(&objects, "ClusterRole", "probity"), &expected(&[OPERATOR]));
+}
+
 /// Whoever brings the certificate along keeps it.
 #[test]
 fn a_certificate_of_somebody_elses_is_only_read() {

@@ -545,3 +545,49 @@ fn two_replicas_are_kept_apart_and_one_of_them_alive() {
     );
     assert_eq!(pod(&objects)["topologySpreadConstraints"], Value::Null);
 }
+
+#[test]
+fn the_relay_is_where_pods_are_told_it_is() {
+    let objects = render(&["--set", "relay.enabled=true,registries.plainHTTP={10.0.0.5:5000}"]);
+    let args = args(&objects);
+    let at = args.iter().position(|arg| arg == "--relay-url").unwrap();
+    assert_eq!(
+        args[at + 1],
+        format!("https://probity-relay.{NAMESPACE}.svc:8443")
+    );
+    assert_eq!(args[at + 2..at + 4], ["--relay-secret", "probity-relay"]);
+    let service = find(&objects, "Service", "probity-relay");
+    assert_eq!(service["spec"]["ports"][0]["port"], 8443);
+    let template = &find(&objects, "Deployment", "probity-relay")["spec"]["template"];
+    for (label, value) in service["spec"]["selector"].as_object().unwrap() {
+        assert_eq!(&template["metadata"]["labels"][label], value);
+    }
+    assert_eq!(
+        template["metadata"]["labels"]["app.kubernetes.io/component"],
+        "relay"
+    );
+    let spec = &template["spec"];
+    let relay = serde_json::to_string(&spec["containers"][0]["args"]).unwrap();
+    for part in [
+        r#""--cache-bytes","21474836480""#,
+        r#""--plain-http","10.0.0.5:5000""#,
+    ] {
+        assert!(relay.contains(part), "{relay}");
+    }
+    assert_eq!(spec["volumes"][0]["secret"]["secretName"], "probity-relay");
+    assert_eq!(spec["volumes"][1]["emptyDir"]["sizeLimit"], "21Gi");
+    // The operator's own Services and budgets must not take the relay's pods for theirs.
+    let operators = &find(&objects, "Deployment", "probity")["spec"]["selector"]["matchLabels"];
+    assert_ne!(
+        operators["app.kubernetes.io/component"],
+        template["metadata"]["labels"]["app.kubernetes.io/component"]
+    );
+}
+
+#[test]
+fn without_the_relay_nothing_of_it_is_there() {
+    let objects = render(&[]);
+    let named = |object: &&Value| object["metadata"]["name"].as_str().unwrap().contains("relay");
+    assert_eq!(objects.iter().filter(named).count(), 0);
+    assert!(!args(&objects).iter().any(|arg| arg.contains("relay")));
+}

@@ -380,6 +380,7 @@ fn settings() -> PodSettings {
     PodSettings {
         fetch_image: format!("registry.example/probity@{}", Digest::from_bytes([0xfe; 32])),
         host_arguments: Vec::new(),
+        relay: None,
         previous_images: Vec::new(),
     }
 }

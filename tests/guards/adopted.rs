@@ -75,6 +75,7 @@ fn fitted(source: AdoptedSource, (version, kind): (&str, &str)) -> Value {
     let settings = PodSettings {
         fetch_image: OUR_IMAGE.to_owned(),
         host_arguments: Vec::new(),
+        relay: None,
         previous_images: Vec::new(),
     };
     let adoption = Adoption {

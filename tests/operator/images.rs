@@ -84,6 +84,7 @@ async fn door(stage: &Stage) -> Gate {
         previous_images: Vec::new(),
         hosts: HostPolicy::default(),
         concurrency: 1,
+        relay: None,
         audit_interval: Duration::from_secs(300),
         network: controller::NetworkSettings::default(),
         canaries: None,

@@ -100,6 +100,7 @@ impl Operator {
                             fetch_image: FETCH_IMAGE.into(),
                             previous_images: Vec::new(),
                             hosts,
+                            relay: None,
                             concurrency: 16,
                             audit_interval,
                             network: controller::NetworkSettings::default(),

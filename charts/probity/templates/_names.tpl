@@ -14,6 +14,25 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{/* The relay beside the operator: its objects' name, and the labels by which network policies know its pods. */}}
+{{- define "probity.relay" -}}
+{{ include "probity.fullname" . }}-relay
+{{- end -}}
+
+{{- define "probity.relaySelectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: relay
+{{- end -}}
+
+{{- define "probity.relayLabels" -}}
+{{ include "probity.relaySelectorLabels" . }}
+app.kubernetes.io/part-of: probity
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- end -}}
+
 {{- define "probity.labels" -}}
 {{ include "probity.selectorLabels" . }}
 app.kubernetes.io/part-of: probity

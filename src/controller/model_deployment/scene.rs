@@ -77,6 +77,7 @@ impl Scene {
                 fetch_image: format!("registry.example/probity@{}", Digest::from_bytes([0xfe; 32])),
                 hosts: HostPolicy::default(),
                 concurrency: 1,
+                relay: None,
                 audit_interval: std::time::Duration::from_secs(300),
                 network: crate::controller::NetworkSettings::default(),
                 canaries: None,

@@ -435,3 +435,29 @@ fn two_spellings_of_one_image_are_one_volume(second: Value) -> bool {
     let found = problems(&pod, &with_images(mounted()));
     found.iter().any(|problem| problem.contains("volumeMounts[tmp]"))
 }
+
+#[test]
+fn a_verifier_that_asks_a_relay_brings_a_token_and_no_secret() {
+    let adoption = Adoption {
+        source: AdoptedSource::Registry(crate::workload::RunningModel {
+            pull_secret: Some("regcred".into()),
+            ..samples::running(Digest::from_bytes([0xaa; 32]))
+        }),
+        ..claim()
+    };
+    let fitted = fit(&typed(&pod()), &adoption, &samples::relayed()).unwrap();
+    let volumes: Vec<_> = fitted
+        .volumes
+        .iter()
+        .flatten()
+        .map(|volume| volume.name.as_str())
+        .collect();
+    assert!(volumes.contains(&"probity-relay"), "{volumes:?}");
+    assert!(!volumes.contains(&"probity-credentials"), "{volumes:?}");
+    let raw = serde_json::to_value(&fitted).unwrap();
+    assert_eq!(
+        unfit(&fitted, &raw, &adoption, &samples::relayed()),
+        Vec::<String>::new()
+    );
+    assert!(!unfit(&fitted, &raw, &adoption, &samples::settings()).is_empty());
+}

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{AdoptedSource, Adoption, Source};
 use crate::{
     evidence::Digest,
-    workload::{CREDENTIALS_VOLUME, MODEL_VOLUME, PodSettings, objects, shape},
+    workload::{CREDENTIALS_VOLUME, MODEL_VOLUME, PodSettings, RELAY_VOLUME, objects, shape},
 };
 
 /// The init container's name. It means nothing to anybody but this operator's own admission.
@@ -52,7 +52,7 @@ pub(super) fn planned(adoption: &Adoption, source: &Source, settings: &PodSettin
     match &adoption.source {
         AdoptedSource::Registry(runs) => {
             let mut volumes = vec![model(Some(runs.size))];
-            volumes.extend(runs.pull_secret.as_deref().map(objects::credentials));
+            volumes.extend(objects::access(runs, settings));
             Planned {
                 container: alone(Container {
                     name: VERIFY_CONTAINER.into(),
@@ -196,7 +196,7 @@ pub fn terms(pod: &PodSpec) -> Option<Terms> {
 
 /// What is in Probity's own parts of the pod, as it was sent, and not in the plan: fields that this version has no name for.
 pub(super) fn strange(fitted: &PodSpec, raw: &Value) -> Vec<String> {
-    let ours = |name: &str| [MODEL_VOLUME, SOURCE_VOLUME, CREDENTIALS_VOLUME].contains(&name);
+    let ours = |name: &str| [MODEL_VOLUME, SOURCE_VOLUME, CREDENTIALS_VOLUME, RELAY_VOLUME].contains(&name);
     let volumes = fitted
         .volumes
         .iter()
