@@ -37,6 +37,8 @@ mod policies;
 mod relaying;
 #[path = "operator/repairs.rs"]
 mod repairs;
+#[path = "operator/reports.rs"]
+mod reports;
 #[path = "operator/responses.rs"]
 mod responses;
 #[path = "operator/rights.rs"]

@@ -2,6 +2,7 @@
 //! LAYER 0: serde and schema only, no behaviour.
 
 mod definition;
+pub mod openreports;
 pub mod v1alpha1;
 
 pub use definition::custom_resource_definitions;

@@ -59,6 +59,9 @@ pub struct Args {
     audit_interval: Duration,
     #[command(flatten)]
     network: NetworkArgs,
+    /// Whether what is found is written as Reports of openreports.io/v1alpha1 too, where the API server knows them.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    reports: bool,
     #[command(flatten)]
     logs: super::logs::LogArgs,
 }
@@ -250,6 +253,7 @@ impl Args {
                 audit_interval: self.audit_interval,
                 network: self.network.settings(),
                 canaries,
+                reports: self.reports,
             },
             admin_address: self.admin_address,
             identity: self.replica.identity(),

@@ -46,6 +46,7 @@ pub struct Metrics {
     audit_seconds: Histogram,
     audit_success: Gauge,
     audit_failures: Counter,
+    reports_served: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -100,6 +101,12 @@ impl Metrics {
             "Namespaces that could not be audited, each time",
             audit_failures.clone(),
         );
+        let reports_served = Gauge::default();
+        registry.register(
+            "reports_served",
+            "Whether the API server knows openreports.io, so that reports are written: 1 or 0",
+            reports_served.clone(),
+        );
         registry.register(
             "build",
             "The operator's version",
@@ -113,6 +120,7 @@ impl Metrics {
             audit_seconds,
             audit_success,
             audit_failures,
+            reports_served,
         }
     }
 
@@ -152,6 +160,11 @@ impl Metrics {
     /// A namespace could not be audited.
     pub fn audit_failed(&self) {
         self.audit_failures.inc();
+    }
+
+    /// Whether reports can be written.
+    pub fn reports_served(&self, served: bool) {
+        self.reports_served.set(i64::from(served));
     }
 
     fn count(&self, kind: &str, result: &str) {

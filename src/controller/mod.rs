@@ -16,6 +16,7 @@ pub mod model_deployment;
 mod notes;
 pub mod owners;
 pub mod policy;
+mod report;
 mod retry;
 pub mod source;
 pub mod trust_root;
@@ -62,6 +63,7 @@ use self::{
     model_deployment::Looks,
     owners::Owners,
     policy::TallyView,
+    report::Touched,
     retry::Retry,
     world::{Guarded, WorldView},
 };
@@ -81,6 +83,7 @@ pub struct Context {
     tally: TallyView,
     audits: Audits,
     probes: Probes,
+    touched: Touched,
 }
 
 /// What the operator was told when it started.
@@ -102,6 +105,8 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// The namespace in which a canary on each node shows whether NetworkPolicies are enforced; none: nobody looks.
     pub canaries: Option<String>,
+    /// Whether what is found is written as Reports of `openreports.io` too, where that API is served.
+    pub reports: bool,
 }
 
 impl Settings {
@@ -138,6 +143,7 @@ impl Context {
             owners: Owners::default(),
             audits: Audits::default(),
             probes: Probes::default(),
+            touched: Touched::default(),
             client,
             settings,
             registry,
@@ -316,6 +322,7 @@ where
         artifact_verification::run(client.clone(), context.clone(), stop()),
         audit::run(context.clone(), stop()),
         isolation::run(context.clone(), stop()),
+        report::run(context.clone(), stop()),
         model_deployment::run(client, context, stop()),
     );
 }

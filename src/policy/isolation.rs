@@ -47,7 +47,7 @@ pub struct NetworkRule {
 }
 
 impl IsolationRules {
-    /// Whether anything is asked for.
+    /// Whether anything is asked for: else the effect is nobody's.
     pub fn asks(&self) -> bool {
         self.network.is_some()
             || self.ceiling.is_some()

@@ -129,9 +129,8 @@ impl Rules {
             // A policy that cannot be applied harms all its sections, so the strictest of them says what that means.
             RuleId::Policy => {
                 let isolation = self.isolation.asks().then_some(self.isolation.effect);
-                self.effect
-                    .min(self.model_effect)
-                    .min(isolation.unwrap_or(self.effect))
+                let others = self.effect.min(self.model_effect);
+                isolation.map_or(others, |effect| effect.min(others))
             }
             RuleId::ModelSignature | RuleId::ModelRepositories | RuleId::ModelRevoked => self.model_effect,
             RuleId::IsolationNetwork

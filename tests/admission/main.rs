@@ -18,6 +18,7 @@ mod networks;
 mod operator;
 mod renewal;
 mod rights;
+mod standard;
 #[path = "../testbed/mod.rs"]
 mod testbed;
 mod written;

@@ -41,6 +41,7 @@ pub fn settings(namespace: &str) -> Settings {
             audit_interval: std::time::Duration::from_secs(300),
             network: controller::NetworkSettings::default(),
             canaries: None,
+            reports: true,
         },
         admin_address: free_address(),
         namespace: namespace.into(),

@@ -58,6 +58,12 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("rbac.authorization.k8s.io", "roles", &["get"]),
     ("rbac.authorization.k8s.io", "clusterroles", &["get"]),
     ("events.k8s.io", "events", &["create", "patch"]),
+    // One of a namespace that is governed no more goes; those of models go with their owner.
+    (
+        "openreports.io",
+        "reports",
+        &["get", "list", "create", "patch", "delete"],
+    ),
 ];
 
 /// What it does in its own namespace besides, where only names in brackets are meant.

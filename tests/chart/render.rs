@@ -110,6 +110,8 @@ fn by_default_no_registry_gets_special_treatment() {
         "32",
         "--audit-interval",
         "5m",
+        "--reports",
+        "true",
         "--log-format",
         "json",
     ];
@@ -148,6 +150,7 @@ fn every_value_about_registries_and_isolation_becomes_an_argument() {
         ("--never-open", "198.51.100.0/28"),
         ("--concurrency", "16"),
         ("--audit-interval", "90s"),
+        ("--reports", "false"),
         ("--log-format", "text"),
     ];
     assert_eq!(args[0], "operator");

@@ -88,6 +88,7 @@ async fn door(stage: &Stage) -> Gate {
         audit_interval: Duration::from_secs(300),
         network: controller::NetworkSettings::default(),
         canaries: None,
+        reports: true,
     };
     let (world, watching) = watch_world(&stage.client);
     tokio::spawn(watching);

@@ -105,6 +105,7 @@ impl Operator {
                             audit_interval,
                             network: controller::NetworkSettings::default(),
                             canaries: None,
+                            reports: true,
                         },
                         admin_address: admin,
                         namespace: "probity-system".into(),
@@ -216,6 +217,12 @@ pub async fn admin(kubeconfig: &Path) -> Client {
 
 /// Applies what the chart renders of rights, so that the operator has these and no other.
 pub async fn grant(client: &Client) {
+    // Reports need a kind that only one of these API servers has; what they take is tried there.
+    grant_with(client, "reports.enabled=false").await;
+}
+
+/// The same with this value of the chart.
+pub async fn grant_with(client: &Client, value: &str) {
     let rendered = crate::artifacts::run(
         testbed::tool("helm", &["helm"])
             .args([
@@ -235,6 +242,8 @@ pub async fn grant(client: &Client) {
                 // These operators serve no admission; what that takes is tried where it is served.
                 "--set",
                 "admission.enabled=false",
+                "--set",
+                value,
             ]),
     );
     let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();

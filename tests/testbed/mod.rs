@@ -333,6 +333,18 @@ pub async fn install_kserve(client: &Client, kubeconfig: &Path) {
     established(client, "inferenceservices.serving.kserve.io").await;
 }
 
+/// The OpenReports project's own definition of a `Report`.
+pub async fn install_openreports(client: &Client, kubeconfig: &Path) {
+    let made = tool("kubectl", &["apiserver"])
+        .env("KUBECONFIG", kubeconfig)
+        .args(["create", "-f"])
+        .arg(file("reports.yaml", &["openreports"]))
+        .output()
+        .expect("kubectl can be run");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    established(client, "reports.openreports.io").await;
+}
+
 /// Waits until the API server serves the kind that this definition is of.
 pub async fn established(client: &Client, name: &str) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());

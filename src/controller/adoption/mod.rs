@@ -102,6 +102,7 @@ pub(super) async fn reconcile(
         ..old
     });
     if patch_status(&api, model, FIELD_MANAGER, old.as_ref(), &new).await? {
+        context.touched.touch(&model.namespace().unwrap_or_default());
         for note in notes(old.as_ref(), &new) {
             context.publish(model, note).await;
         }

@@ -121,6 +121,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     };
     let Some((model, snapshot)) = gather(&context, seen).await? else {
         context.looks.forget(seen);
+        context.touched.touch(&seen.namespace().unwrap_or_default());
         return Ok(Action::await_change());
     };
     if let Some(workload) = &model.spec.workload_ref {
@@ -151,6 +152,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     });
     let api: Api<ModelDeployment> = context.api(&model.namespace().unwrap_or_default());
     if patch_status(&api, &model, FIELD_MANAGER, old.as_ref(), &new).await? {
+        context.touched.touch(&model.namespace().unwrap_or_default());
         for note in notes(old.as_ref(), &new) {
             context.publish(&model, note).await;
         }

@@ -81,6 +81,7 @@ impl Scene {
                 audit_interval: std::time::Duration::from_secs(300),
                 network: crate::controller::NetworkSettings::default(),
                 canaries: None,
+                reports: true,
             },
             clock: 1_700_000_000,
             notes: Vec::new(),

@@ -110,6 +110,15 @@ recipe_kserve() { # DIRECTORY
   install -m 644 "$source/config/crd/full/serving.kserve.io_inferenceservices.yaml" "$1/inferenceservices.yaml"
 }
 
+# The same of OpenReports': the definition of a Report.
+recipe_openreports() { # DIRECTORY
+  local module=github.com/openreports/reports-api version source
+  version=$(awk '$1 == "require" {print $3}' "$modules/openreports/go.mod")
+  say "  openreports: $version"
+  source=$(GOWORK=off go mod -C "$modules/openreports" download -json "$module@$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  install -m 644 "$source/config/crd/openreports.io_reports.yaml" "$1/reports.yaml"
+}
+
 # A virtual environment writes its own path into its scripts, and ours is renamed when it is whole.
 venv() { # DIRECTORY FINAL REQUIREMENTS
   python3 -m venv "$1"
