@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use test_case::test_case;
 
 use super::{super::scene::*, *};
-use crate::workload::CREDENTIALS_VOLUME;
+use crate::{api::v1alpha1::Hardening, workload::CREDENTIALS_VOLUME};
 
 const FETCH_ARGS: &str = "/spec/template/spec/initContainers/0/args/2";
 
@@ -710,4 +710,55 @@ fn an_approval_lets_it_serve_until_it_expires_and_then_it_serves_on() {
         scene.condition("Ready")
     );
     assert_eq!(scene.runs(), Some((GOOD, 2)));
+}
+
+/// How much memory the planned server may take.
+fn limit(plan: &Plan) -> Option<String> {
+    let workload = plan.desired.workload.as_ref()?;
+    let pod = workload.deployment.spec.as_ref()?.template.spec.as_ref()?;
+    let limits = pod.containers[0].resources.as_ref()?.limits.as_ref()?;
+    limits.get("memory").map(|limit| limit.0.clone())
+}
+
+fn harden(scene: &mut Scene) {
+    scene.world.rules[0].isolation.hardening = Some(Hardening::Restricted);
+}
+
+fn unproven(scene: &Scene) -> bool {
+    let status = scene.model.status.as_ref().unwrap();
+    status.serving.as_ref().unwrap().unproven_since.is_some()
+}
+
+#[test]
+fn what_serves_is_as_good_as_before_when_it_is_asked_for_without_a_limit() {
+    let mut scene = Scene::serving();
+    scene.edit("/server/resources", json!({"limits": {"memory": "1Gi"}}));
+    scene.step();
+    scene.roll_out();
+    scene.step();
+    harden(&mut scene);
+    scene.step();
+    assert_eq!(scene.ready(), ("True".into(), "Serving".into()));
+    scene.edit("/server/resources", json!(null));
+    let plan = scene.step();
+    assert_eq!(scene.ready(), ("False".into(), "NotHardened".into()));
+    assert_eq!(limit(&plan).as_deref(), Some("1Gi"), "what serves stays as it is");
+    assert!(!unproven(&scene));
+}
+
+#[test]
+fn what_serves_without_a_limit_goes_on_until_it_is_asked_for_with_one() {
+    let mut scene = Scene::serving();
+    harden(&mut scene);
+    let plan = scene.step();
+    assert_eq!(scene.ready(), ("False".into(), "NotHardened".into()));
+    assert!(plan.desired.workload.is_some());
+    assert!(unproven(&scene));
+    scene.edit("/server/resources", json!({"limits": {"memory": "1Gi"}}));
+    let plan = scene.step();
+    assert_eq!(limit(&plan).as_deref(), Some("1Gi"));
+    scene.roll_out();
+    scene.step();
+    assert_eq!(scene.ready(), ("True".into(), "Serving".into()));
+    assert!(!unproven(&scene));
 }
