@@ -9,9 +9,10 @@ use crate::api::v1alpha1::ModelDeploymentStatus;
 
 /// The reason of `PolicySatisfied` while a policy that only warns does not hold.
 pub(super) const WOULD_DENY: &str = "WouldDeny";
-/// The reason of `Ready` and `Available` while the pods of what serves take no new connections, and those that they have are
-/// not cut: nothing shuts them off on the network.
-pub(super) const QUARANTINED: &str = "QuarantinePartial";
+/// The reason of `Ready` and `Available` while what serves is cut off, and its network was seen to be shut.
+pub(super) const QUARANTINED: &str = "Quarantined";
+/// The same while its pods take no new connections, and nobody saw that its network is shut as well.
+pub(super) const QUARANTINE_PARTIAL: &str = "QuarantinePartial";
 /// The same once its server is scaled to zero.
 pub(super) const STOPPED: &str = "Stopped";
 
@@ -48,7 +49,7 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
     let (warning, action, tell) = match now.reason.as_str() {
         "RollingOut" => (false, "RollOut", other_reason),
         "Resolving" | "Verifying" | "ScaledToZero" => return notes,
-        QUARANTINED => (true, "Quarantine", other_reason || other_message),
+        QUARANTINED | QUARANTINE_PARTIAL => (true, "Quarantine", other_reason || other_message),
         STOPPED => (true, "Stop", other_reason || other_message),
         _ if stalled(new) => (true, "Refuse", other_reason || other_message),
         _ => (true, "Retry", other_reason),

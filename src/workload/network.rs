@@ -55,6 +55,14 @@ pub struct Openings {
     pub egress: Option<Vec<EgressRule>>,
 }
 
+impl Openings {
+    /// None, in either direction.
+    pub const NONE: Self = Self {
+        ingress: Some(Vec::new()),
+        egress: Some(Vec::new()),
+    };
+}
+
 /// Pods that may come in, and on which ports.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inlet {
@@ -120,6 +128,15 @@ pub fn network_policy(
             egress: egress.or(Some(Vec::new())),
         }),
     }
+}
+
+/// The same with nothing left open, not even what every model may reach.
+pub fn cut_off_network(mut policy: NetworkPolicy) -> NetworkPolicy {
+    let spec = policy.spec.get_or_insert_default();
+    spec.policy_types = Some(vec!["Ingress".into(), "Egress".into()]);
+    spec.ingress = Some(Vec::new());
+    spec.egress = Some(Vec::new());
+    policy
 }
 
 /// What of the declared ranges stays closed all the same, each as its place in the declaration: it lies within addresses that no

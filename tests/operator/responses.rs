@@ -4,6 +4,7 @@
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},
+    networking::v1::NetworkPolicy,
 };
 use kube::api::{Patch, PatchParams};
 use probity::api::{CUT_OFF_LABEL, SERVING_GATE};
@@ -103,6 +104,11 @@ async fn a_revoked_model_is_quarantined_and_released() {
         "{message}"
     );
     assert!(!reached(&stage, "digits").await);
+    let shut: NetworkPolicy = stage.api().get("probity-digits").await.unwrap();
+    let spec = shut.spec.unwrap();
+    assert_eq!(spec.policy_types.unwrap_or_default(), ["Ingress", "Egress"]);
+    let open = (spec.ingress.unwrap_or_default(), spec.egress.unwrap_or_default());
+    assert_eq!(open, (Vec::new(), Vec::new()), "nothing in or out");
     stage.event("digits", "QuarantinePartial").await;
     let deployment = replicas(&stage, "digits", 1).await;
     // Its controller counts the pods that are not ready any more.
@@ -121,6 +127,8 @@ async fn a_revoked_model_is_quarantined_and_released() {
     gate(&stage, "digits-1", true).await;
     stage.event("digits", "Released").await;
     assert!(reached(&stage, "digits").await);
+    let left = stage.names::<NetworkPolicy>().await;
+    assert!(left.is_empty(), "nobody asked for isolation: {left:?}");
     let deployment = stage.deployed("digits", digest).await;
     stage.set_rollout(&deployment, 1, 1, 1).await;
     stage.reason("digits", "Serving").await;

@@ -52,7 +52,7 @@ pub(super) async fn reconcile(
     let found = gather(context, model, workload).await?;
     // A workload that another model governs is that one's to isolate.
     let selector = found.selector.clone().filter(|_| found.taken_by.is_none());
-    let isolation = isolate(context, model, world, selector, &found.pods).await?;
+    let isolation = isolate(context, model, world, selector, &found.pods, false).await?;
     let recorded = Recorded {
         model: Some(model),
         verifications,

@@ -24,7 +24,7 @@ use crate::{
     api::v1alpha1::ModelDeployment,
     cluster::{Applied, is_controlled_by},
     policy::{NetworkWish, World, network_wish},
-    workload::{network_policy, network_policy_name, shut_out},
+    workload::{Openings, cut_off_network, network_policy, network_policy_name, shut_out},
 };
 use drift::changed_by;
 use isolated::{ISOLATED, isolated};
@@ -66,15 +66,17 @@ pub struct Seen {
     pub condition: Option<Wanted>,
 }
 
-/// One look at the network of a model, whose pods these are. `selector` is for those and any to come, if it can be told.
+/// One look at the network of a model, whose pods these are. `selector` is for those and any to come, if it can be told. While
+/// the model is `cut` off, nothing comes in or goes out, whoever asks for isolation or not.
 pub(super) async fn isolate(
     context: &Context,
     model: &ModelDeployment,
     world: &World,
     selector: Option<LabelSelector>,
     pods: &[Pod],
+    cut: bool,
 ) -> Result<Seen, Error> {
-    let isolation = carry_out(context, model, world, selector).await?;
+    let isolation = carry_out(context, model, world, selector, cut).await?;
     let name_taken = match &isolation {
         Isolation::NameTaken(name) => Some(format!("NetworkPolicy {name}")),
         Isolation::Open | Isolation::NoPods | Isolation::Applied(_) => None,
@@ -91,12 +93,18 @@ async fn carry_out(
     model: &ModelDeployment,
     world: &World,
     selector: Option<LabelSelector>,
+    cut: bool,
 ) -> Result<Isolation, Error> {
     let (uid, name) = (model.uid().unwrap_or_default(), network_policy_name(model));
     let api: Api<NetworkPolicy> = context.api(&model.namespace().unwrap_or_default());
     let there = context.applier.read(&api, &name).await?;
     let ours = there.as_ref().filter(|there| is_controlled_by(*there, &uid));
-    let openings = match network_wish(model, world) {
+    let wish = if cut {
+        NetworkWish::Closed(Openings::NONE)
+    } else {
+        network_wish(model, world)
+    };
+    let openings = match wish {
         NetworkWish::Closed(openings) => openings,
         NetworkWish::AsItIs => return Ok(ours.map_or(Isolation::Open, standing)),
         NetworkWish::None => {
@@ -111,6 +119,7 @@ async fn carry_out(
     };
     let settings = &context.settings.network;
     let desired = network_policy(model, selector, &openings, settings);
+    let desired = if cut { cut_off_network(desired) } else { desired };
     let mended = mended(model, ours, &desired);
     let closed = Closed {
         name: name.clone(),

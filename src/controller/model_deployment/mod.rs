@@ -130,10 +130,27 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
         return Ok(next_look(Some(until), now));
     }
     let plan = plan(&model, &snapshot, &world, &context.settings.pods(), now);
+    // Before all else: what must take no traffic takes it until then.
+    set_gates(&context, &model, &plan).await?;
     // Before anything runs: what is to be closed must not be open for a moment.
-    let isolation = isolate(&context, &model, &world, Some(own_pods(&model)), &snapshot.pods).await?;
+    let isolation = isolate(
+        &context,
+        &model,
+        &world,
+        Some(own_pods(&model)),
+        &snapshot.pods,
+        plan.cut,
+    )
+    .await?;
     let outcome = match isolation.name_taken {
-        None => carry_out(&context, &model, &snapshot, &plan).await?,
+        // Whoever takes the name must not keep up what is to be cut off.
+        taken if taken.is_none() || plan.cut => {
+            let outcome = carry_out(&context, &model, &snapshot, &plan).await?;
+            Outcome {
+                name_taken: taken.or(outcome.name_taken.clone()),
+                ..outcome
+            }
+        }
         taken => Outcome {
             name_taken: taken,
             rollout: plan.rollout.clone(),
@@ -194,6 +211,17 @@ fn next_look(until: Option<Timestamp>, now: Timestamp) -> Action {
     Action::requeue(left.min(LONGEST_PAUSE))
 }
 
+/// Sets the readiness gates of pods as planned.
+async fn set_gates(context: &Context, model: &ModelDeployment, plan: &Plan) -> Result<(), Error> {
+    let namespace = model.namespace().unwrap_or_default();
+    let pods = context.api::<Pod>(&namespace);
+    for gate in &plan.desired.gates {
+        let set = set_gate(&pods, &gate.pod, &gate.uid, &gate.condition).await?;
+        tracing::info!(%namespace, pod = gate.pod, open = gate.condition.status, gone = !set, "set the readiness gate of a pod");
+    }
+    Ok(())
+}
+
 /// Brings the objects to the plan. The account comes first: pods must never run under somebody else's.
 async fn carry_out(
     context: &Context,
@@ -210,14 +238,8 @@ async fn carry_out(
         obsolete,
         workload,
         template: _,
-        gates,
+        gates: _,
     } = plan.desired.clone();
-    // Before all else: what must take no traffic takes it until then.
-    let pods = context.api::<Pod>(&namespace);
-    for gate in gates {
-        let set = set_gate(&pods, &gate.pod, &gate.uid, &gate.condition).await?;
-        tracing::info!(%namespace, pod = gate.pod, open = gate.condition.status, gone = !set, "set the readiness gate of a pod");
-    }
     let api = context.api::<ArtifactVerification>(&namespace);
     for verification in verifications {
         let there = snapshot

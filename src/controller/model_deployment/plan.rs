@@ -89,6 +89,8 @@ pub struct Plan {
     pub serving: Option<Judgement>,
     /// What serves, whatever was asked for; none when nothing does.
     pub held: Option<Held>,
+    /// Whether what serves takes no traffic, and nothing that is admitted takes its place.
+    pub cut: bool,
     /// How far the Deployment was when it was looked at.
     pub rollout: Rollout,
     /// The objects that should be.
@@ -183,6 +185,7 @@ pub fn plan(
                 ..Desired::default()
             },
             held,
+            cut: cuts,
             rollout,
         };
     };
@@ -283,6 +286,7 @@ pub fn plan(
         })
         .cloned()
         .collect();
+    let cut = cut.is_some();
     let desired = Desired {
         verifications: wanted,
         obsolete,
@@ -295,6 +299,7 @@ pub fn plan(
         foregone,
         requested,
         serving,
+        cut,
         held,
         rollout,
         desired,

@@ -20,7 +20,7 @@ use crate::{
 use super::{
     super::{
         condition::{State, Wanted, conditions},
-        notes::{QUARANTINED, STOPPED, WOULD_DENY, signed},
+        notes::{QUARANTINE_PARTIAL, QUARANTINED, STOPPED, WOULD_DENY, signed},
     },
     plan::{Judgement, Plan, UNMEASURED},
     serving::Rollout,
@@ -76,7 +76,7 @@ pub fn status(
     let old = model.status.as_ref();
     let serving = serving(model, plan, outcome, now);
     let summary = summary(model, plan, outcome, serving.as_ref());
-    let cut = cut_off(plan).filter(|_| !takes_over(plan));
+    let cut = cut_off(plan, outcome.isolated.as_ref());
     let generation = model.metadata.generation;
     let wanted = wanted_conditions(plan, outcome, &summary, cut.as_ref());
     ModelDeploymentStatus {
@@ -102,24 +102,27 @@ pub fn status(
     }
 }
 
-/// Whether what was asked for is admitted, and is about to take the place of what serves.
-fn takes_over(plan: &Plan) -> bool {
-    plan.requested
-        .as_ref()
-        .is_some_and(|judged| judged.decision.admits())
-}
-
-/// What is said while the pods of what serves take no traffic.
-fn cut_off(plan: &Plan) -> Option<Summary> {
-    let held = plan.held.as_ref()?;
+/// What is said while the pods of what serves take no traffic, and nothing takes its place. `isolated` is what is known of
+/// its network: a NetworkPolicy that nobody saw enforced cuts nothing for sure.
+fn cut_off(plan: &Plan, isolated: Option<&Wanted>) -> Option<Summary> {
+    let held = plan.held.as_ref().filter(|_| plan.cut)?;
     let response = &held.response;
+    let shut = isolated.is_some_and(|isolated| isolated.state == State::True);
     let (reason, what) = match response.action {
         ViolationAction::Alert => return None,
-        ViolationAction::Quarantine => (
+        ViolationAction::Quarantine if shut => (
             QUARANTINED,
-            "is quarantined in part: its pods take no new connections and stay to be looked at, and those that are open, and their own way out, are shut by no NetworkPolicy",
+            "is quarantined: nothing comes to its pods or goes out of them, and they stay to be looked at"
+                .to_owned(),
         ),
-        ViolationAction::Stop => (STOPPED, "is stopped: its server is scaled to zero"),
+        ViolationAction::Quarantine => {
+            let known = isolated.map_or("no NetworkPolicy is applied", |isolated| &isolated.message);
+            let what = format!(
+                "is quarantined in part: its pods take no new connections and stay to be looked at, and whether those that are open, and their own way out, are cut is not known ({known})"
+            );
+            (QUARANTINE_PARTIAL, what)
+        }
+        ViolationAction::Stop => (STOPPED, "is stopped: its server is scaled to zero".to_owned()),
     };
     let by = response
         .policy
@@ -128,10 +131,11 @@ fn cut_off(plan: &Plan) -> Option<Summary> {
     let stops = response
         .stops
         .map_or_else(String::new, |stops| format!("; it is stopped at {stops}"));
+    // The reason first: a sentence is cut at its end.
     let message = format!(
-        "sha256:{}… {what}{by}{stops}: {}",
-        held.digest.short(),
-        held.decision.sentence()
+        "{}: sha256:{}… {what}{by}{stops}",
+        held.decision.sentence(),
+        held.digest.short()
     );
     Some(Summary::no(reason, message))
 }
@@ -454,13 +458,7 @@ fn wanted_conditions(
         None => available(&outcome.rollout),
     };
     let summary = cut.unwrap_or(summary);
-    let mut wanted = vec![
-        accepted,
-        verified,
-        satisfied,
-        available,
-        Wanted::new("Ready", summary.state, &summary.reason, &summary.message),
-    ];
+    let mut wanted = vec![accepted, verified, satisfied, available];
     wanted.extend(outcome.isolated.clone());
     wanted.push(Wanted::new(
         "Ready",

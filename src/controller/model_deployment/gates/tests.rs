@@ -5,12 +5,13 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use test_case::test_case;
 
-use super::super::scene::*;
+use super::super::{Outcome, scene::*};
 use crate::{
     api::{
         CUT_OFF_LABEL,
         v1alpha1::{ViolationAction, ViolationResponse},
     },
+    controller::condition::{State, Wanted},
     evidence::Digest,
 };
 
@@ -90,6 +91,30 @@ fn quarantine_cuts_the_traffic_and_keeps_the_pods() {
     scene.settle();
     assert_eq!(scene.says().0, Some(GOOD), "its pods are there");
     assert_eq!(scene.notes, [], "it is told once");
+}
+
+/// Only a NetworkPolicy that was seen to be enforced cuts what is open already.
+#[test]
+fn it_is_in_part_until_its_network_was_seen_to_be_shut() {
+    let mut scene = serving(ViolationAction::Quarantine, 3600);
+    revoke(&mut scene, GOOD);
+    let plan = scene.step();
+    assert!(plan.cut, "and its network is shut");
+    for (state, reason) in [
+        (State::Unknown, "QuarantinePartial"),
+        (State::True, "Quarantined"),
+        (State::False, "QuarantinePartial"),
+    ] {
+        let outcome = Outcome {
+            rollout: plan.rollout.clone(),
+            isolated: Some(Wanted::new("Isolated", state, "Whatever", "what was seen of it")),
+            ..Outcome::default()
+        };
+        scene.write_status(&plan, &outcome);
+        assert_eq!(scene.ready(), ("False".into(), reason.into()));
+        assert_eq!(told(&scene), [reason], "people are told when that changes");
+    }
+    assert!(scene.condition("Ready").2.contains("what was seen of it"));
 }
 
 #[test]
