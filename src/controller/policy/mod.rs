@@ -377,4 +377,62 @@ mod tests {
         };
         assert_eq!(says(Some(&told), "Enforce", None), told);
     }
+
+    /// A status in which these bindings, each of another account, give too much.
+    fn exceed(chains: &[&str]) -> PolicyStatus {
+        let account = |chain: &&str| AuditedAccount {
+            namespace: "bank".into(),
+            name: (*chain).to_owned(),
+            model: "digits".into(),
+            rights: "get secrets".into(),
+            chain: (*chain).to_owned(),
+            bindings: 1,
+        };
+        let rights = AuditedRights {
+            judged: 9,
+            exceeding: i32::try_from(chains.len()).unwrap(),
+            examples: Some(chains.iter().take(2).map(account).collect()),
+        };
+        PolicyStatus {
+            rights: Some(rights),
+            ..PolicyStatus::default()
+        }
+    }
+
+    #[test_case(None, &[] => None; "none")]
+    #[test_case(Some(&["a"]), &["a"] => None; "as before")]
+    #[test_case(Some(&["a", "b"]), &["a"] => None; "one fewer")]
+    #[test_case(None, &["a", "b"] => Some("2 of 9 accounts of models hold more than isolation.rbac.ceiling allows: bank/a may get secrets, for a".into()); "the first")]
+    #[test_case(Some(&["a"]), &["b"] => Some("1 of 9 accounts of models hold more than isolation.rbac.ceiling allows: bank/b may get secrets, for b".into()); "another, as many as before")]
+    #[test_case(Some(&["a", "b"]), &["a", "b", "c"] => Some("3 of 9 accounts of models hold more than isolation.rbac.ceiling allows: bank/a may get secrets, for a".into()); "more than are named")]
+    fn an_event_tells_who_holds_too_much(before: Option<&[&str]>, after: &[&str]) -> Option<String> {
+        let note = exceed_more(before.map(exceed).as_ref(), &exceed(after))?;
+        Some(note.message.split("; take it back").next().unwrap().to_owned())
+    }
+
+    #[test_case(0, 0 => false; "none")]
+    #[test_case(1, 1 => false; "as before")]
+    #[test_case(2, 1 => false; "one fewer")]
+    #[test_case(0, 1 => true; "the first")]
+    #[test_case(1, 2 => true; "one more")]
+    fn an_event_tells_of_what_opens_models(before: usize, after: usize) -> bool {
+        let status = |many: usize| {
+            let policy = |n: usize| AuditedNetworkPolicy {
+                kind: "NetworkPolicy".into(),
+                namespace: "bank".into(),
+                name: format!("open-{n}"),
+                model: None,
+                allows: "spec.ingress[0]".into(),
+            };
+            let policies = AuditedNetworkPolicies {
+                opening: i32::try_from(many).unwrap(),
+                examples: (many > 0).then(|| (0..many).map(policy).collect()),
+            };
+            PolicyStatus {
+                network_policies: Some(policies),
+                ..PolicyStatus::default()
+            }
+        };
+        opened_more(Some(&status(before)), &status(after)).is_some()
+    }
 }
