@@ -5,7 +5,7 @@ use k8s_openapi::api::{
     core::v1::{Pod, Service},
     networking::v1::NetworkPolicy,
 };
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use crate::{
@@ -73,7 +73,9 @@ pub async fn policies_are_enforced(bed: &'static Bed) {
     let of = |place: &Place, protocol| [Target::port(place, protocol, 7000)];
     let strangers = [&friend, &other, &far_friend, &far_other, &machine, &internet];
 
+    let names = [Tcp, Udp].map(|protocol| Target::at("name server", protocol, bed.node.name_server, 53));
     let mut denied = Matrix::default()
+        .closed(&[&server, &friend], &names)
         .closed(&strangers, &all)
         .closed(&[&friend, &far_friend], &service)
         // What Kubernetes promises to the kubelet.
@@ -133,6 +135,8 @@ pub async fn policies_are_enforced(bed: &'static Bed) {
     allowed = allowed
         .open(&[&server], &of(&far_friend, Udp))
         .closed(&[&server], &of(&far_friend, Tcp))
+        .open(&[&server], &names)
+        .closed(&[&friend], &names)
         .open(&[&server], &of(&internet, Tcp))
         .closed(&[&server], &of(&internet, Udp))
         .closed(&[&server], &of(&neighbour, Tcp))
@@ -157,13 +161,14 @@ pub async fn policies_are_enforced(bed: &'static Bed) {
         .await
         .unwrap();
     denied.without_policies().holds("without policies again").await;
-    for space in [near, far] {
-        space
-            .api::<Pod>()
-            .delete_collection(&DeleteParams::default().grace_period(0), &Default::default())
-            .await
-            .unwrap();
-    }
+    let_go(&near).await;
+    let_go(&far).await;
+}
+
+/// Ends the pods of a space that are nobody's.
+pub async fn let_go(space: &Space) {
+    let (now, all) = (DeleteParams::default().grace_period(0), ListParams::default());
+    space.api::<Pod>().delete_collection(&now, &all).await.unwrap();
 }
 
 /// The server's ports among these, and the others.
@@ -184,7 +189,8 @@ fn policy(name: &str, spec: &Value) -> Value {
 
 /// What is allowed beside a policy that denies everything.
 fn allowances(node: &str) -> [Value; 3] {
-    let far = json!({"matchLabels": {"kubernetes.io/metadata.name": "reach-far"}});
+    let namespace = |name: &str| json!({"matchLabels": {"kubernetes.io/metadata.name": name}});
+    let far = namespace("reach-far");
     let (friend, server) = (
         json!({"matchLabels": {"role": "friend"}}),
         json!({"matchLabels": {"role": "server"}}),
@@ -206,6 +212,9 @@ fn allowances(node: &str) -> [Value; 3] {
                 {"to": [{"namespaceSelector": far, "podSelector": friend}], "ports": [{"protocol": "UDP", "port": 7000}]},
                 {"to": [{"ipBlock": {"cidr": "203.0.113.2/32"}}, {"ipBlock": {"cidr": format!("{node}/32")}}],
                     "ports": [{"protocol": "TCP", "port": 7000}]},
+                // As it is written for name servers everywhere; their Service is what is asked.
+                {"to": [{"namespaceSelector": namespace("kube-system"), "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
+                    "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
             ]}),
         ),
         policy(
@@ -218,7 +227,7 @@ fn allowances(node: &str) -> [Value; 3] {
 }
 
 /// A pod whose label `role` is its name, ready as the kubelet finds over the network.
-async fn pod(space: &Space, name: &str) -> Place {
+pub async fn pod(space: &Space, name: &str) -> Place {
     let ask = json!({"httpGet": {"path": "/", "port": 8000}, "periodSeconds": 1});
     space
         .create::<Pod>(json!({
