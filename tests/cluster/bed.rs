@@ -52,6 +52,10 @@ pub struct Node {
     pub address: Ipv4Addr,
     /// Its network namespace.
     pub network: PathBuf,
+    /// The Service of the cluster's name servers.
+    pub name_server: Ipv4Addr,
+    /// The Service `kubernetes`.
+    pub api: Ipv4Addr,
 }
 
 /// A registry that wants a password.
@@ -178,6 +182,8 @@ impl Node {
             host: facts["PROBITY_HOST_IP"].parse().unwrap(),
             address: facts["PROBITY_NODE_IP"].parse().unwrap(),
             network: PathBuf::from(facts["PROBITY_NODE_NETNS"]),
+            name_server: facts["PROBITY_CLUSTER_DNS"].parse().unwrap(),
+            api: facts["PROBITY_CLUSTER_API"].parse().unwrap(),
             name,
         }
     }

@@ -5,7 +5,8 @@ use std::{
     fmt::{self, Write as _},
     fs::File,
     io::{self, ErrorKind},
-    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::AsFd as _,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,7 +15,11 @@ use std::{
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::{
+    net::{TcpSocket, UdpSocket},
+    task::AbortHandle,
+    time::timeout,
+};
 
 use crate::container::Container;
 
@@ -86,68 +91,74 @@ impl Place {
 
     /// Answers on these ports for as long as the result lives, whoever asks.
     pub fn listen(&self, ports: &[(Protocol, u16)]) -> Listeners {
-        let tasks = ports.iter().map(|&(protocol, port)| {
-            let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-            // A socket stays in the namespace it was made in, so that anybody may serve it.
-            match protocol {
-                Tcp => {
-                    let socket = self
-                        .inside(move || {
-                            let socket = TcpListener::bind(any)?;
-                            socket.set_nonblocking(true)?;
-                            Ok(socket)
-                        })
-                        .unwrap_or_else(|error| panic!("{} tcp {port}: {error}", self.name));
-                    let socket = tokio::net::TcpListener::from_std(socket).unwrap();
-                    tokio::spawn(async move { while socket.accept().await.is_ok() {} }).abort_handle()
-                }
-                Udp => {
-                    let socket = self
-                        .inside(move || {
-                            let socket = UdpSocket::bind(any)?;
-                            socket.set_nonblocking(true)?;
-                            Ok(socket)
-                        })
-                        .unwrap_or_else(|error| panic!("{} udp {port}: {error}", self.name));
-                    let socket = tokio::net::UdpSocket::from_std(socket).unwrap();
-                    tokio::spawn(async move {
-                        let mut said = [0; 512];
-                        while let Ok((length, from)) = socket.recv_from(&mut said).await {
-                            let _ = socket.send_to(&said[..length], from).await;
-                        }
-                    })
-                    .abort_handle()
-                }
-            }
+        let listening = ports.iter().map(|&(protocol, port)| {
+            self.listens(protocol, port)
+                .unwrap_or_else(|error| panic!("{} {protocol} {port}: {error}", self.name))
         });
-        Listeners(tasks.collect())
+        Listeners(listening.collect())
     }
 
-    /// Tries to reach an address from here. Blocks for [`ANSWER`] when nothing comes back.
-    fn reach(&self, protocol: Protocol, to: SocketAddrV4) -> Reach {
-        let tried = self.inside(move || match protocol {
-            Tcp => TcpStream::connect_timeout(&to.into(), ANSWER).map(drop),
-            Udp => {
-                let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-                socket.connect(to)?;
-                // Twice, because nobody sends again what got lost.
-                socket.set_read_timeout(Some(ANSWER / 2))?;
-                let mut answer = [0; 512];
-                socket.send(QUESTION)?;
-                socket
-                    .recv(&mut answer)
-                    .or_else(|error| match error.kind() {
-                        ErrorKind::WouldBlock => socket.send(QUESTION).and_then(|_| socket.recv(&mut answer)),
-                        _ => Err(error),
-                    })
-                    .map(drop)
+    fn listens(&self, protocol: Protocol, port: u16) -> io::Result<AbortHandle> {
+        let here = SocketAddrV4::new(self.address, port);
+        let task = match protocol {
+            Tcp => {
+                let socket = self.tcp(here)?.listen(64)?;
+                tokio::spawn(async move { while socket.accept().await.is_ok() {} })
             }
-        });
-        match tried.map_err(|error| error.kind()) {
-            Ok(()) => Reach::Open,
-            Err(ErrorKind::TimedOut | ErrorKind::WouldBlock) => Reach::Closed,
-            Err(other) => Reach::Neither(other),
+            Udp => {
+                let socket = self.udp(here)?;
+                tokio::spawn(async move {
+                    let mut said = [0; 512];
+                    while let Ok((length, from)) = socket.recv_from(&mut said).await {
+                        let _ = socket.send_to(&said[..length], from).await;
+                    }
+                })
+            }
+        };
+        Ok(task.abort_handle())
+    }
+
+    /// Tries to reach an address from here.
+    async fn reach(&self, protocol: Protocol, to: SocketAddrV4) -> Reach {
+        match timeout(ANSWER, self.answered(protocol, to)).await {
+            Ok(Ok(())) => Reach::Open,
+            Err(_) => Reach::Closed,
+            Ok(Err(error)) => Reach::Neither(error.kind()),
         }
+    }
+
+    async fn answered(&self, protocol: Protocol, to: SocketAddrV4) -> io::Result<()> {
+        let here = SocketAddrV4::new(self.address, 0);
+        match protocol {
+            Tcp => self.tcp(here)?.connect(to.into()).await.map(drop),
+            Udp => {
+                let socket = self.udp(here)?;
+                socket.connect(to).await?;
+                let mut answer = [0; 512];
+                loop {
+                    // Nobody sends again what got lost.
+                    socket.send(QUESTION).await?;
+                    if let Ok(answered) = timeout(ANSWER / 3, socket.recv(&mut answer)).await {
+                        return answered.map(drop);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A socket stays in the network it was made in, so that anybody may use it.
+    fn tcp(&self, here: SocketAddrV4) -> io::Result<TcpSocket> {
+        self.inside(move || {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(here.into())?;
+            Ok(socket)
+        })
+    }
+
+    fn udp(&self, here: SocketAddrV4) -> io::Result<UdpSocket> {
+        let socket = self.inside(move || std::net::UdpSocket::bind(here))?;
+        socket.set_nonblocking(true)?;
+        UdpSocket::from_std(socket)
     }
 
     /// Runs something in this network, on a thread that ends with it: a thread does not find its way back.
@@ -157,10 +168,7 @@ impl Place {
     ) -> io::Result<T> {
         let namespace = self.namespace.clone();
         let thread = std::thread::spawn(move || {
-            move_into_link_name_space(
-                std::os::fd::AsFd::as_fd(&*namespace),
-                Some(LinkNameSpaceType::Network),
-            )?;
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             act()
         });
         thread.join().expect("it does not panic")
@@ -280,18 +288,17 @@ impl Matrix {
 
     /// Every pair at once. What is closed must be answered from within.
     async fn ask(&self) -> Vec<Reach> {
-        let asking = self.0.iter().cloned().map(|(from, to, wanted)| {
-            spawn_blocking(move || {
-                let got = from.reach(to.protocol, to.address);
-                let own = to.own.filter(|_| wanted == Reach::Closed);
-                match own.map(|own| own.reach(to.protocol, to.address)) {
-                    None | Some(Reach::Open) => got,
-                    Some(_) => Reach::Neither(ErrorKind::NotConnected),
+        let asking = self.0.iter().map(async |(from, to, wanted)| {
+            let got = from.reach(to.protocol, to.address).await;
+            let own = to.own.as_ref().filter(|_| *wanted == Reach::Closed);
+            match own {
+                Some(own) if own.reach(to.protocol, to.address).await != Reach::Open => {
+                    Reach::Neither(ErrorKind::NotConnected)
                 }
-            })
+                _ => got,
+            }
         });
-        let asked = futures::future::join_all(asking.collect::<Vec<_>>()).await;
-        asked.into_iter().map(|got| got.unwrap()).collect()
+        futures::future::join_all(asking).await
     }
 
     fn table(&self, got: &[Reach]) -> String {
