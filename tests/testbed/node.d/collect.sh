@@ -22,7 +22,7 @@ collect() { # DIRECTORY
   admin get events -A --sort-by=.lastTimestamp >"$to/api/events" 2>&1 || true
   admin describe nodes >"$to/api/describe-nodes" 2>&1 || true
   admin describe pods -A >"$to/api/describe-pods" 2>&1 || true
-  # Every kind that somebody has added is what the test is about.
-  admin get customresourcedefinitions -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}' 2>/dev/null |
+  # Every kind that somebody has added is what the test is about; Cilium's are the node's own.
+  admin get customresourcedefinitions -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}' 2>/dev/null | { grep -v '\.cilium\.io$' || true; } |
     while read -r kind; do admin get "$kind" -A -o yaml >"$to/api/$kind.yaml" 2>&1 || true; done
 }
