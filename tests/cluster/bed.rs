@@ -132,7 +132,7 @@ pub async fn set_up(name: String) -> &'static Bed {
     let proxy = FaultProxy::at(node.host, &node.registry);
     let guarded = Guarded::start(node.host);
     let plain = [node.registry.clone(), proxy.address(), guarded.proxy.address()];
-    let chart = Chart::new(&node.kubeconfig, &image, &plain);
+    let chart = Chart::new(&node.kubeconfig, &image, &plain, node.address);
     chart.install(&[]).await;
     say("the operator runs");
     spawn_blocking(models).await.expect("the models can be made");

@@ -2,6 +2,7 @@
 //! What it renders and refuses is tested without a cluster.
 
 use std::{
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -52,14 +53,23 @@ pub struct Chart {
 }
 
 impl Chart {
-    /// With an image by digest and registries that speak plain HTTP.
-    pub fn new(kubeconfig: &Path, image: &str, plain: &[String]) -> Self {
+    /// With an image by digest, registries that speak plain HTTP and are open to isolated models, and addresses of the API
+    /// server that are open to none.
+    pub fn new(kubeconfig: &Path, image: &str, plain: &[String], api: Ipv4Addr) -> Self {
         let (repository, digest) = image.split_once('@').unwrap();
-        let values = vec![
+        let mut values = vec![
             format!("image.repository={repository}"),
             format!("image.digest={digest}"),
             format!("registries.plainHTTP={{{}}}", plain.join(",")),
+            format!("isolation.neverOpen={{{api}/32}}"),
+            "isolation.canary.enabled=true".into(),
         ];
+        for (at, registry) in plain.iter().enumerate() {
+            let (address, port) = registry.split_once(':').unwrap();
+            let rule = format!("isolation.egress[{at}]");
+            values.push(format!("{rule}.to[0].ipBlock.cidr={address}/32"));
+            values.push(format!("{rule}.ports[0].port={port}"));
+        }
         Self {
             kubeconfig: kubeconfig.to_owned(),
             values,
@@ -116,10 +126,12 @@ impl Chart {
 /// The operator's pods, those that are going among them.
 pub async fn operator_pods(bed: &Bed) -> Vec<Pod> {
     let pods: Api<Pod> = Api::namespaced(bed.client.clone(), NAMESPACE);
-    pods.list(&ListParams::default().labels("app.kubernetes.io/name=probity"))
-        .await
-        .unwrap()
-        .items
+    pods.list(
+        &ListParams::default().labels("app.kubernetes.io/name=probity,app.kubernetes.io/component=operator"),
+    )
+    .await
+    .unwrap()
+    .items
 }
 
 /// The Deployments beside the operator's own.

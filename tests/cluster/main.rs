@@ -29,6 +29,7 @@ mod drain;
 mod failing;
 mod fetching;
 mod harness;
+mod isolated;
 mod load;
 mod models;
 mod names;
@@ -73,6 +74,7 @@ const TESTS: &[Test] = tests![
     together quarantine::a_revoked_model_loses_its_traffic_keeps_its_pod_and_is_released,
     together names::a_foreign_deployment_of_the_same_name_is_left_alone,
     together names::everything_of_a_deleted_model_goes,
+    together isolated::a_model_talks_to_whom_it_declares_and_to_nobody_else,
     together network::policies_are_enforced,
     together operator::of_two_quick_edits_the_last_one_counts,
     together door::pods_that_no_model_answers_for_do_not_run,
@@ -83,6 +85,7 @@ const TESTS: &[Test] = tests![
     alone door::while_the_operator_is_away_nothing_is_made_where_it_governs,
     alone door::a_rolling_restart_leaves_no_question_unanswered,
     alone drain::a_drain_is_no_outage_until_the_grace_period_ends,
+    alone isolated::isolated_is_not_said_where_nothing_enforces_it,
     alone chart::models_outlive_upgrade_and_reinstallation,
 ];
 
