@@ -87,6 +87,7 @@ fn world() -> World {
         namespaces: (0..NAMESPACES)
             .map(|n| (format!("team-{n}"), governed.clone()))
             .collect(),
+        ..World::default()
     }
 }
 

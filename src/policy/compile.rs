@@ -8,7 +8,7 @@ use kube::core::ObjectMeta;
 
 use super::{
     ApprovalRule, Exemption, IsolationRules, NamespaceSelector, Policy, Problem, Rules, SignerRule,
-    checks::repositories::Repositories, rbac::Ceiling, trust::TrustRoots, written::policy_name,
+    checks::repositories::Repositories, trust::TrustRoots, written::policy_name,
 };
 use crate::{
     api::v1alpha1::{
@@ -94,11 +94,7 @@ fn empty<P: Policy>(meta: &ObjectMeta, namespaces: NamespaceSelector) -> Rules {
         repositories: None,
         approved: BTreeMap::new(),
         revoked: BTreeMap::new(),
-        isolation: IsolationRules {
-            // What it asks for is not known, so accounts of models get nothing new meanwhile.
-            ceiling: Some(Ceiling::default()),
-            ..IsolationRules::none(Effect::Enforce)
-        },
+        isolation: IsolationRules::none(Effect::Enforce),
         unmanaged_pods: UnmanagedPods::Deny,
         unproven_pods: UnprovenPods::Report,
         exempt: Vec::new(),

@@ -71,6 +71,8 @@ impl IsolationRules {
     pub(super) fn unknown() -> Self {
         Self {
             known: false,
+            // Accounts of models get nothing new meanwhile.
+            ceiling: Some(Ceiling::default()),
             ..Self::none(Effect::Enforce)
         }
     }

@@ -49,8 +49,7 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("batch", "jobs", &["get"]),
     ("serving.kserve.io", "inferenceservices", &["get"]),
     ("", "pods/eviction", &["create"]),
-    // What others open; none of it is followed.
-    ("networking.k8s.io", "networkpolicies", &["list"]),
+    // What others open with it.
     ("cilium.io", "ciliumnetworkpolicies", &["list"]),
     // Who gives what to whom, and what that is; none of it is followed.
     ("rbac.authorization.k8s.io", "rolebindings", &["list"]),

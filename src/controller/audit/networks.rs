@@ -11,7 +11,7 @@ use super::super::{Context, Error};
 use crate::{
     api::v1alpha1::ModelDeployment,
     policy::opening::{Foreign, ModelPods, Opener, openers},
-    workload::controller,
+    workload::{controller, network_policy_name},
 };
 
 /// How many policies are read at once.
@@ -75,12 +75,7 @@ fn is_a_models(object: &DynamicObject, models: &[&ModelDeployment]) -> bool {
     let owner = controller(object.metadata.owner_references.as_deref().unwrap_or_default());
     let of = |model: &&ModelDeployment| {
         owner.is_some_and(|owner| Some(&owner.uid) == model.metadata.uid.as_ref())
-            && object.metadata.name == network_policy_name(model)
+            && object.metadata.name.as_deref() == Some(&network_policy_name(model))
     };
     models.iter().any(of)
-}
-
-/// The name of the network policy that a model has.
-fn network_policy_name(model: &ModelDeployment) -> Option<String> {
-    model.metadata.name.as_ref().map(|name| format!("probity-{name}"))
 }

@@ -36,7 +36,8 @@ pub fn spoken_of<'a>(namespace: &'a str, world: &'a World) -> Vec<&'a Rules> {
     else {
         return Vec::new();
     };
-    let asks = |rules: &&Rules| rules.isolation.network.is_some();
+    // One that cannot be read may ask for it.
+    let asks = |rules: &&Rules| rules.isolation.network.is_some() || !rules.isolation.known;
     selecting(&world.rules, namespace, labels).filter(asks).collect()
 }
 

@@ -9,6 +9,7 @@ use super::{
     spoken_of,
 };
 use crate::{
+    api::v1alpha1::ClusterDeploymentPolicy,
     evidence::{Reason, Verdict},
     policy::{Decision, World},
 };
@@ -297,4 +298,20 @@ fn what_kubernetes_gives_everybody_is_not_counted() {
         audit(&accounts(), &[binding], &[(name, rules(&given))].into(), &none),
         []
     );
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_allows_nothing_new() {
+    let meta = kube::core::ObjectMeta {
+        name: Some("broken".into()),
+        ..kube::core::ObjectMeta::default()
+    };
+    let unread = crate::policy::unreadable::<ClusterDeploymentPolicy>(&meta, "spec.model: is a number");
+    let binding = role_binding("Role", "r", &digits());
+    let given = Given::Rules(rules(&rule("pods", "get")));
+    let new = NewBinding {
+        binding: &binding,
+        given: &given,
+    };
+    assert!(!judge_binding(new, &accounts(), &world(vec![unread])).admits());
 }
