@@ -146,7 +146,7 @@ async fn what_is_to_be_stopped_is_stopped_when_its_time_has_come() {
         "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"probity.dev/model": "digits"}}}
     });
     apply(&stage.client, budget).await;
-    on_violation(&stage, "Stop", 3).await;
+    on_violation(&stage, "Stop", 5).await;
     revoked(
         &stage,
         json!([{"digest": reference.digest().unwrap(), "reason": "poisoned"}]),
@@ -154,8 +154,6 @@ async fn what_is_to_be_stopped_is_stopped_when_its_time_has_come() {
     .await;
     let message = stage.reason("digits", "Revoked").await;
     assert!(message.contains("until it is stopped at"), "{message}");
-    replicas(&stage, "digits", 1).await;
-
     let deployment = replicas(&stage, "digits", 0).await;
     stage.reason("digits", "Stopped").await;
     stage.event("digits", "Stopped").await;
