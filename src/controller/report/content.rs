@@ -208,13 +208,13 @@ fn of_finding(finding: &Finding, digest: Option<Digest>) -> ReportResult {
         None => evidence(*rule, *verdict),
     };
     properties.insert("evidence".into(), evidence.to_owned());
-    if let Some(waived) = waived_by {
-        properties.insert("waivedBy".into(), waived.waiver.clone());
-        properties.insert("approvedBy".into(), waived.approved_by.clone());
-        properties.insert("waivedUntil".into(), waived.until.clone());
-    }
     if let Some(reason) = reason {
         properties.insert("reason".into(), reason.as_str().to_owned());
+    }
+    if let Some(waived) = waived_by {
+        properties.insert("waivedBy".into(), waived.waiver.clone());
+        properties.insert("waivedUntil".into(), waived.until.clone());
+        properties.insert("approvedBy".into(), waived.approved_by.clone());
     }
     if let Some(digest) = digest {
         properties.insert("digest".into(), digest.to_string());
@@ -225,6 +225,7 @@ fn of_finding(finding: &Finding, digest: Option<Digest>) -> ReportResult {
         rule: Some(rule.to_string()),
         category: Some(category(*rule).into()),
         severity: Some(match (verdict, effect) {
+            _ if waived_by.is_some() => Severity::Medium,
             (Verdict::Pass | Verdict::Wait, _) => Severity::Info,
             (_, Effect::Warn) => Severity::Medium,
             (_, Effect::Audit) => Severity::Low,
@@ -234,6 +235,8 @@ fn of_finding(finding: &Finding, digest: Option<Digest>) -> ReportResult {
             },
         }),
         result: Some(match (verdict, effect) {
+            // It does not hold, and somebody took it upon themselves.
+            _ if waived_by.is_some() => Outcome::Warn,
             (Verdict::Pass, _) => Outcome::Pass,
             (Verdict::Wait, _) => Outcome::Skip,
             (Verdict::Unknown, _) => Outcome::Error,

@@ -129,3 +129,16 @@ fn what_a_result_rests_on(rule: &str, verdict: &str) -> String {
     let finding = finding(rule, "Enforce", verdict, &json!(null));
     of_finding(&serde_json::from_value(finding).unwrap(), None).properties["evidence"].clone()
 }
+
+#[test]
+fn what_is_waived_is_not_hidden_among_what_holds() {
+    let mut finding = finding("isolation.hardening", "Enforce", "Pass", &json!("NotHardened"));
+    finding["waivedBy"] =
+        json!({"waiver": "until-the-move", "approvedBy": "ada", "until": "2026-12-01T00:00:00Z"});
+    let result = of_finding(&serde_json::from_value(finding).unwrap(), None);
+    assert_eq!(result.result, Some(Outcome::Warn));
+    assert_eq!(result.properties["evidence"], "waived");
+    assert_eq!(result.properties["waivedBy"], "until-the-move");
+    assert_eq!(result.properties["approvedBy"], "ada");
+    assert_eq!(result.properties["waivedUntil"], "2026-12-01T00:00:00Z");
+}
