@@ -243,6 +243,11 @@ impl Args {
             }
             _ => None,
         };
+        let network = self.network.settings();
+        let network = match &relay {
+            Some(_) => network.with_relay(&self.replica.namespace),
+            None => network,
+        };
         let settings = operator::Settings {
             controllers: controller::Settings {
                 fetch_image: self.fetch_image.to_string(),
@@ -251,7 +256,7 @@ impl Args {
                 relay,
                 concurrency: self.concurrency,
                 audit_interval: self.audit_interval,
-                network: self.network.settings(),
+                network,
                 canaries,
                 reports: self.reports,
             },

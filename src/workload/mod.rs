@@ -33,8 +33,8 @@ pub use adopted::{
 pub use cidr::Cidr;
 pub use images::{Image, Pins, odd, tagged, tags};
 pub use network::{
-    Inlet, METADATA_ADDRESSES, NetworkSettings, Openings, cut_off_network, network_policy,
-    network_policy_name, own_pods, shut_out,
+    Inlet, METADATA_ADDRESSES, NetworkSettings, Openings, RELAY_COMPONENT, RELAY_PORT, cut_off_network,
+    network_policy, network_policy_name, own_pods, shut_out,
 };
 pub use objects::{child_meta, cut_off, pod, workload};
 pub use owner::controller;

@@ -20,6 +20,10 @@ use crate::api::{
 
 /// Where every cloud answers a pod with its node's credentials: never open, whoever declares it.
 pub const METADATA_ADDRESSES: [&str; 2] = ["169.254.0.0/16", "fd00:ec2::254/128"];
+/// The component that the relay's pods are labelled as.
+pub const RELAY_COMPONENT: &str = "relay";
+/// The port on which they are asked.
+pub const RELAY_PORT: u16 = 8443;
 /// What the names of the NetworkPolicies begin with, so that none is a workload's own by accident.
 const NAME_PREFIX: &str = "probity-";
 
@@ -34,6 +38,24 @@ pub struct NetworkSettings {
 }
 
 impl NetworkSettings {
+    /// The same, with the way to the relay in the operator's own `namespace`, from which models are fetched.
+    #[must_use]
+    pub fn with_relay(mut self, namespace: &str) -> Self {
+        self.egress.push(EgressRule {
+            to: vec![EgressPeer {
+                namespace_selector: Some(label("kubernetes.io/metadata.name", namespace)),
+                pod_selector: Some(label("app.kubernetes.io/component", RELAY_COMPONENT)),
+                ip_block: None,
+            }],
+            ports: vec![EgressPort {
+                port: RELAY_PORT,
+                end_port: None,
+                protocol: Some(Transport::Tcp),
+            }],
+        });
+        self
+    }
+
     /// Whether all of such a rule can be opened: it names peers and ports, and each range can be read.
     pub fn takes(rule: &EgressRule) -> bool {
         outlet(rule, &[]).is_some_and(|opened| opened.to.is_some_and(|to| to.len() == rule.to.len()))
@@ -240,12 +262,15 @@ fn port_rule(first: u16, last: Option<u16>, protocol: Transport) -> NetworkPolic
     }
 }
 
-/// Nothing works without names. The cluster's own servers alone: port 53 to anywhere would be a tunnel.
-fn name_lookups() -> NetworkPolicyEgressRule {
-    let label = |key: &str, value: &str| LabelSelector {
+fn label(key: &str, value: &str) -> LabelSelector {
+    LabelSelector {
         match_labels: Some(BTreeMap::from([(key.to_owned(), value.to_owned())])),
         match_expressions: None,
-    };
+    }
+}
+
+/// Nothing works without names. The cluster's own servers alone: port 53 to anywhere would be a tunnel.
+fn name_lookups() -> NetworkPolicyEgressRule {
     let namespaces = label("kubernetes.io/metadata.name", "kube-system");
     let servers = label("k8s-app", "kube-dns");
     NetworkPolicyEgressRule {

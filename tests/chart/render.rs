@@ -562,6 +562,15 @@ fn the_relay_is_where_pods_are_told_it_is() {
     let service = find(&objects, "Service", "probity-relay");
     assert_eq!(service["spec"]["ports"][0]["port"], 8443);
     let template = &find(&objects, "Deployment", "probity-relay")["spec"]["template"];
+    // As isolated models are let out to it.
+    let labels = &template["metadata"]["labels"];
+    assert_eq!(
+        labels["app.kubernetes.io/component"],
+        probity::workload::RELAY_COMPONENT
+    );
+    let ports = template["spec"]["containers"][0]["ports"].as_array().unwrap();
+    let asked = ports.iter().find(|port| port["name"] == "relay").unwrap();
+    assert_eq!(asked["containerPort"], probity::workload::RELAY_PORT);
     for (label, value) in service["spec"]["selector"].as_object().unwrap() {
         assert_eq!(&template["metadata"]["labels"][label], value);
     }

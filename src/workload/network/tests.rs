@@ -152,3 +152,25 @@ fn ports_are_numbers_and_ranges() {
         json!([{"port": 9000, "endPort": 9010, "protocol": "SCTP"}])
     );
 }
+
+#[test]
+fn the_relay_is_open_on_its_port_alone() {
+    let openings = Openings {
+        ingress: None,
+        egress: Some(Vec::new()),
+    };
+    let policy = built(
+        &openings,
+        &NetworkSettings::default().with_relay("probity-system"),
+    );
+    assert_eq!(
+        policy["spec"]["egress"],
+        json!([lookups(), {
+            "to": [{
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "probity-system"}},
+                "podSelector": {"matchLabels": {"app.kubernetes.io/component": "relay"}}
+            }],
+            "ports": [{"port": 8443, "protocol": "TCP"}]
+        }])
+    );
+}
