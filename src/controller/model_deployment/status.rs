@@ -151,12 +151,18 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
     } else {
         old.cloned()?
     };
-    // Where both speak of this content, what is asked for runs in another server than what serves.
-    let verdict = plan
-        .serving
-        .iter()
+    // Where both speak of this content, what is asked for runs in another server than what served: by now it is what serves, if
+    // it was admitted, for a rollout completes to that.
+    let is_it = |judged: &&Judgement| judged.subject == serving.digest;
+    let rolled_out = plan
+        .requested
+        .as_ref()
+        .filter(|judged| outcome.rollout.complete && judged.decision.admits());
+    let verdict = rolled_out
+        .into_iter()
+        .chain(&plan.serving)
         .chain(&plan.requested)
-        .find(|judged| judged.subject == serving.digest)
+        .find(is_it)
         .map(|judged| judged.decision.verdict);
     let unproven_since = match verdict {
         Some(Verdict::Pass) => None,
