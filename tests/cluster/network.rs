@@ -19,6 +19,8 @@ use crate::{
     space::{Space, is_ready},
 };
 
+type Ports = Vec<(Protocol, u16)>;
+
 /// What listens on every place but the server, to be reached from there.
 const ANYBODYS: [(Protocol, u16); 2] = [(Tcp, 7000), (Udp, 7000)];
 /// The server's: 8080 has a name, and a range begins with 9090. How far this Cilium opens a range is not asked: it knows
@@ -33,6 +35,10 @@ const SERVERS: [(Protocol, u16); 7] = [
     (Udp, 5300),
 ];
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "two tables of who may reach whom, and they are read beside each other"
+)]
 pub async fn policies_are_enforced(bed: &'static Bed) {
     let (near, far) = (
         Space::ungoverned(bed, "reach-near").await,
@@ -172,7 +178,7 @@ pub async fn let_go(space: &Space) {
 }
 
 /// The server's ports among these, and the others.
-fn split(allowed: &[(Protocol, u16)]) -> (Vec<(Protocol, u16)>, Vec<(Protocol, u16)>) {
+fn split(allowed: &[(Protocol, u16)]) -> (Ports, Ports) {
     SERVERS.into_iter().partition(|port| allowed.contains(port))
 }
 
