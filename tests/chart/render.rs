@@ -136,6 +136,8 @@ fn every_value_about_registries_and_isolation_becomes_an_argument() {
         ("--admission-host", "probity-webhook.probity-system.svc"),
         ("--admission-secret", "probity-admission"),
         ("--webhook-configuration", "probity"),
+        ("--relay-url", "https://probity-relay.probity-system.svc:8443"),
+        ("--relay-secret", "probity-relay"),
         ("--plain-http", "10.0.0.5:5000"),
         ("--plain-http", "localhost"),
         ("--allow-host", "auth.example"),
