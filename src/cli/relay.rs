@@ -29,8 +29,9 @@ use crate::{
 
 /// Give model pods what their namespace's models are made of. The chart runs it for you.
 ///
-/// It answers `probity fetch --relay`, whose token says which namespace asks: a namespace gets the content that its own
-/// ModelDeployments were resolved to or serve, and only while the registry gives that for the namespace's own pull secret.
+/// It answers `probity fetch --relay`, whose token says which namespace asks: a namespace gets the content that each
+/// ModelDeployment of its own was resolved to or serves, and only while the registry gives it for the namespace's own pull
+/// secret.
 /// So pods need neither a way to a registry nor a secret. What it fetched it keeps in a folder, up to a size.
 ///
 /// It talks to the API server of its service account, or of KUBECONFIG when run outside a cluster.

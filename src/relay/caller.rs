@@ -26,11 +26,14 @@ const LONGEST: usize = 16 << 10;
 /// Questions to the API server at a time.
 const AT_ONCE: usize = 16;
 
+/// Since when, and whose it is.
+type Believed = (Instant, Arc<TokenHolder>);
+
 #[derive(Debug)]
 pub(super) struct Callers<C> {
     cluster: Arc<C>,
     /// By the token's hash: who reads our memory finds no token in it for longer than a request takes.
-    known: Mutex<HashMap<[u8; 32], (Instant, Arc<TokenHolder>)>>,
+    known: Mutex<HashMap<[u8; 32], Believed>>,
     asking: Semaphore,
 }
 

@@ -1,5 +1,5 @@
 //! What the relay asks of the cluster: whose token something is, which models a namespace has, what a pull secret holds.
-//! It reads; a TokenReview is a question too, which is asked by creating it and which nothing keeps.
+//! It reads; a `TokenReview` is a question too, which is asked by creating it and which nothing keeps.
 
 #![expect(
     clippy::disallowed_types,
