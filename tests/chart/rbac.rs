@@ -306,7 +306,7 @@ fn people_read_everything_and_write_only_what_they_ask_for() {
     }
 
     // What a namespace's own policy says can only deny more, and yet it is not for those whom it denies.
-    let admin = find(&objects, "ClusterRole", "probity-namespace-policy-admin");
+    let admin = find(&objects, "ClusterRole", "probity-owner");
     assert_eq!(added_to(admin), ["admin"]);
     for (group, resource, verb) in permissions(admin) {
         assert_eq!(
@@ -370,7 +370,7 @@ fn an_auditor_reads_everything_of_ours_and_writes_nothing() {
 #[test]
 fn who_writes_the_platforms_policies_writes_nothing_that_they_judge() {
     let objects = render(&[]);
-    let admin = find(&objects, "ClusterRole", "probity-policy-admin");
+    let admin = find(&objects, "ClusterRole", "probity-policies");
     assert_eq!(added_to(admin), [""; 0], "it is the platform's");
     for verb in ["create", "update", "patch", "delete", "deletecollection"] {
         let written = ours(admin, verb);
