@@ -1,5 +1,5 @@
 //! `Report` of `openreports.io/v1alpha1`, as far as it is written here: the form in which dashboards read what policies find.
-//! Shapes only; the definition is the OpenReports project's, and is installed by whoever wants reports.
+//! Shapes only; the definition is the `OpenReports` project's, and is installed by whoever wants reports.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

@@ -183,7 +183,7 @@ pub struct Facts {
 pub struct ServerFacts {
     /// Whether its memory is limited.
     pub memory_limited: bool,
-    /// The RuntimeClass it asks for.
+    /// The `RuntimeClass` it asks for.
     pub runtime_class: Option<String>,
 }
 

@@ -17,7 +17,7 @@ use crate::{
         openreports::{GROUP, Outcome, Report, ReportResult, Severity, Summary, VERSION},
         v1alpha1::{ModelDeployment, ModelDeploymentStatus},
     },
-    evidence::{Class, Digest, Effect, Finding, RuleId, Verdict},
+    evidence::{Class, Digest, Effect, Finding, Reason, RuleId, Verdict},
     workload::child_meta,
 };
 
@@ -229,7 +229,7 @@ fn of_finding(finding: &Finding, digest: Option<Digest>) -> ReportResult {
             (Verdict::Pass | Verdict::Wait, _) => Severity::Info,
             (_, Effect::Warn) => Severity::Medium,
             (_, Effect::Audit) => Severity::Low,
-            (_, Effect::Enforce) => match reason.map(|reason| reason.class()) {
+            (_, Effect::Enforce) => match reason.map(Reason::class) {
                 Some(Class::Integrity | Class::Trust) => Severity::Critical,
                 _ => Severity::High,
             },

@@ -28,7 +28,8 @@ pub(super) fn lacks(part: &Part<'_>, pod: &PodSpec, found: &mut Vec<Lack>) {
         found.push(Lack::new(&at, field, host, "left out: the pod itself"));
     }
     // An ephemeral container lives within what the pod has.
-    if let Some(resources) = part.resources {
+    if part.may_have_limits {
+        let resources = part.resources;
         let limited = limits_memory(resources) || limits_memory(pod.resources.as_ref());
         if !limited {
             let is = resources

@@ -76,7 +76,7 @@ impl Lack {
 
 /// Every field of the pod that must be another, those of the whole pod first.
 ///
-/// `annotations` are the pod's: the older way to choose an AppArmor profile.
+/// `annotations` are the pod's: the older way to choose a profile of `AppArmor`.
 pub fn lacks(pod: &PodSpec, annotations: &BTreeMap<String, String>) -> Vec<Lack> {
     // Most of what is asked for means nothing there, so nothing could be shown.
     if pod.os.as_ref().is_some_and(|os| os.name != "linux") {
@@ -92,7 +92,7 @@ pub fn lacks(pod: &PodSpec, annotations: &BTreeMap<String, String>) -> Vec<Lack>
 
 /// The images of the pod that are not named by digest. Apart from the rest, for those of a governed workload are pinned.
 pub fn unpinned(pod: &PodSpec) -> Vec<Lack> {
-    let pinned = |image: &Option<&str>| {
+    let pinned = |image: Option<&str>| {
         image.is_some_and(|image| {
             image
                 .rsplit_once('@')
@@ -101,19 +101,21 @@ pub fn unpinned(pod: &PodSpec) -> Vec<Lack> {
     };
     let should = "an image by digest (@sha256:…)";
     let containers = part::all(pod)
-        .filter(|part| !pinned(&part.image))
+        .filter(|part| !pinned(part.image))
         .map(|part| Lack::new(part.path(), "image", part.image.unwrap_or("unset"), should));
     let volumes = pod.volumes.iter().flatten().filter_map(|volume| {
         let image = volume.image.as_ref()?.reference.as_deref();
         let at = format!("spec.volumes[{}]", volume.name);
-        (!pinned(&image)).then(|| Lack::new(at, "image.reference", image.unwrap_or("unset"), should))
+        (!pinned(image)).then(|| Lack::new(at, "image.reference", image.unwrap_or("unset"), should))
     });
     containers.chain(volumes).collect()
 }
 
 /// All of them in one sentence: fields that must change in the same way are said once, with where they are.
 pub fn sentence(lacks: &[Lack]) -> String {
-    let mut by_change: Vec<((&str, &str, &str), Vec<&str>)> = Vec::new();
+    /// The field, what it is and what it should be.
+    type Change<'a> = (&'a str, &'a str, &'a str);
+    let mut by_change: Vec<(Change<'_>, Vec<&str>)> = Vec::new();
     for lack in lacks {
         let change = (lack.field.as_str(), lack.is.as_str(), lack.should);
         match by_change.iter_mut().find(|(known, _)| *known == change) {

@@ -14,8 +14,10 @@ pub(super) struct Part<'a> {
     pub image: Option<&'a str>,
     pub context: Option<&'a SecurityContext>,
     pub ports: &'a [ContainerPort],
-    /// Its limits; outer none where Kubernetes lets it have none of its own.
-    pub resources: Option<Option<&'a ResourceRequirements>>,
+    /// Whether Kubernetes lets it have limits of its own.
+    pub may_have_limits: bool,
+    /// Its requests and limits.
+    pub resources: Option<&'a ResourceRequirements>,
     probes: [(&'static str, Option<&'a Probe>); 3],
     lifecycle: Option<&'a Lifecycle>,
 }
@@ -72,7 +74,8 @@ fn of<'a>(list: &'static str, one: &'a Container) -> Part<'a> {
         image: one.image.as_deref(),
         context: one.security_context.as_ref(),
         ports: one.ports.as_deref().unwrap_or_default(),
-        resources: Some(one.resources.as_ref()),
+        may_have_limits: true,
+        resources: one.resources.as_ref(),
         probes: [
             ("livenessProbe", one.liveness_probe.as_ref()),
             ("readinessProbe", one.readiness_probe.as_ref()),
@@ -89,6 +92,7 @@ fn of_ephemeral(one: &EphemeralContainer) -> Part<'_> {
         image: one.image.as_deref(),
         context: one.security_context.as_ref(),
         ports: one.ports.as_deref().unwrap_or_default(),
+        may_have_limits: false,
         resources: None,
         probes: [
             ("livenessProbe", one.liveness_probe.as_ref()),

@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn findings(request: &PodRequest<'_>, pins: bool, rules: &[&Rules]) -> Vec<Finding> {
     let asks =
         |rules: &&Rules| rules.isolation.hardening.is_some() || !rules.isolation.runtime_classes.is_empty();
-    if !rules.iter().any(|rules| asks(&rules)) {
+    if !rules.iter().any(asks) {
         return Vec::new();
     }
     // One that cannot be read is refused for that.

@@ -2,7 +2,6 @@ use serde_json::{Value, json};
 use test_case::test_case;
 
 use super::*;
-use crate::evidence::Reason;
 
 fn finding(rule: &str, effect: &str, verdict: &str, reason: &Value) -> Value {
     json!({
