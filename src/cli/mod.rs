@@ -40,7 +40,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Operator(operator::Args),
+    // Boxed: it is by far the largest.
+    Operator(Box<operator::Args>),
     Canary(canary::Args),
     Check(check::Args),
     Copy(copy::Args),

@@ -71,6 +71,7 @@ impl Foreign {
     }
 
     /// As far as it allows something that the old one does not.
+    #[must_use]
     pub fn beyond(mut self, old: Option<&Self>) -> Self {
         let Some(old) = old else { return self };
         for part in &mut self.parts {

@@ -96,7 +96,7 @@ pub fn judge(
     }
     let rules = match applying(request.namespace, world) {
         Ok(rules) => rules,
-        Err(finding) => return Decision::of(vec![finding]),
+        Err(finding) => return Decision::of(vec![*finding]),
     };
     match (request.model(), recorded.model) {
         (_, Some(model)) if model.spec.workload_ref.is_some() => {
@@ -143,16 +143,16 @@ pub fn additions(
 }
 
 /// The policies that have a say in this governed namespace, or why nothing runs there.
-fn applying<'a>(namespace: &'a str, world: &'a World) -> Result<Vec<&'a Rules>, Finding> {
+fn applying<'a>(namespace: &'a str, world: &'a World) -> Result<Vec<&'a Rules>, Box<Finding>> {
     let labels = world.namespaces.get(namespace);
     let Some(labels) = labels.filter(|_| world.governs(namespace)) else {
         let message =
             format!("this operator has not read yet that the namespace {namespace} is governed: try again");
-        return Err(fail(RuleId::Policy, Reason::NotReadYet, message));
+        return Err(Box::new(fail(RuleId::Policy, Reason::NotReadYet, message)));
     };
     let rules: Vec<&Rules> = selecting(&world.rules, namespace, labels).collect();
     match no_policy(namespace, true, &rules) {
-        Some(finding) => Err(finding),
+        Some(finding) => Err(Box::new(finding)),
         None => Ok(rules),
     }
 }

@@ -187,6 +187,15 @@ fn evidence() -> impl Strategy<Value = Evidence<Verification>> {
     ]
 }
 
+fn server() -> impl Strategy<Value = Option<ServerFacts>> {
+    let class = option::of(select(vec!["kata", "runc"]).prop_map(ToOwned::to_owned));
+    let server = (any::<bool>(), class).prop_map(|(memory_limited, runtime_class)| ServerFacts {
+        memory_limited,
+        runtime_class,
+    });
+    option::of(server)
+}
+
 fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strategy<Value = Facts> {
     (
         evidence,
@@ -194,7 +203,7 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
         any::<bool>(),
         option::weighted(0.9, Just(SUBJECT)),
         prop::bool::weighted(0.9),
-        option::of((any::<bool>(), option::of(select(vec!["kata", "runc"])))),
+        server(),
     )
         .prop_map(
             |(verification, observed, labelled, digest, governed, server): (
@@ -203,7 +212,7 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
                 bool,
                 Option<Digest>,
                 bool,
-                Option<(bool, Option<&str>)>,
+                Option<ServerFacts>,
             )| {
                 let mut facts = samples::facts(verification);
                 if labelled {
@@ -215,10 +224,7 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
                     governed,
                     digest,
                     observed,
-                    server: server.map(|(memory_limited, class)| ServerFacts {
-                        memory_limited,
-                        runtime_class: class.map(ToOwned::to_owned),
-                    }),
+                    server,
                     ..facts
                 }
             },

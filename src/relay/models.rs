@@ -128,6 +128,7 @@ impl<C: Cluster> Models<C> {
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 mod tests {
     use serde_json::{Value, json};
     use test_case::test_case;

@@ -1,5 +1,6 @@
 //! Network policies of others in a governed namespace, with the operator behind the chart's webhooks: none opens what policy
 //! wants closed, whether it is Kubernetes' kind or Cilium's.
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -100,6 +101,7 @@ async fn install_cilium(client: &Client) {
 }
 
 /// One story, because an API server with an operator costs seconds.
+#[expect(clippy::too_many_lines, reason = "one story, in its order")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_network_policy_of_others_opens_a_model() {
     let bed = Bed::new().await;

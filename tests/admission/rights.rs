@@ -1,5 +1,6 @@
 //! Roles and bindings of a governed namespace, with the operator behind the chart's webhooks and the chart's rights: who may
 //! give what to the account of a model. What was there before is for the audit, in `tests/operator`.
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
 use kube::Client;
 use serde_json::{Value, json};
@@ -121,6 +122,7 @@ async fn models(client: &Client, namespace: &str) {
 }
 
 /// One story, because an API server with an operator costs seconds.
+#[expect(clippy::too_many_lines, reason = "one story, in its order")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_binding_gives_the_account_of_a_model_more_than_the_ceiling() {
     let bed = Bed::new().await;

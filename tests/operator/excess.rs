@@ -1,5 +1,6 @@
 //! Rights and network policies that no admission has seen: what the operator says of them, by which chain, and that it says it
 //! once. On an API server of their own, because everything is looked at every second.
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
 
 use std::{path::PathBuf, time::Duration};
 
@@ -60,6 +61,7 @@ fn binding(kind: &str, name: &str, role: (&str, &str), subject: Value) -> Value 
 }
 
 /// One story, because the steps need each other: an API server of its own costs seconds.
+#[expect(clippy::too_many_lines, reason = "one story, in its order")]
 #[tokio::test]
 async fn rights_and_openings_that_no_admission_has_seen_are_found_with_what_gives_them() {
     let server = Server::start("apiserver", &[], &[]).unwrap();

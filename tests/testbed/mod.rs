@@ -333,7 +333,7 @@ pub async fn install_kserve(client: &Client, kubeconfig: &Path) {
     established(client, "inferenceservices.serving.kserve.io").await;
 }
 
-/// The OpenReports project's own definition of a `Report`.
+/// The `OpenReports` project's own definition of a `Report`.
 pub async fn install_openreports(client: &Client, kubeconfig: &Path) {
     let made = tool("kubectl", &["apiserver"])
         .env("KUBECONFIG", kubeconfig)

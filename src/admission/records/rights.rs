@@ -109,7 +109,9 @@ impl Records {
             });
             let reading = reads.buffer_unordered(AT_ONCE).try_collect::<Vec<_>>();
             for (model, accounts) in timely(what, namespace, reading).await? {
-                accounts.iter().for_each(|account| add(account, &model));
+                for account in &accounts {
+                    add(account, &model);
+                }
             }
         }
         Ok(found)

@@ -16,6 +16,7 @@ use crate::evidence::{Digest, RuleId};
     version = "v1alpha1",
     kind = "Waiver",
     namespaced,
+    shortname = "wv",
     category = "probity",
     derive = "PartialEq",
     doc = "An exception, for a time and with a reason, for named rules and one model.",

@@ -1,11 +1,6 @@
 //! The network of one model: what its NetworkPolicy should be, bring it there, mend it when somebody else edits it, and say what
 //! is known of it. What may pass is policy's to say; here it is only carried out.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "the edge: here the client is made, gathered with, and handed to cluster"
-)]
-
 mod drift;
 mod isolated;
 mod probe;

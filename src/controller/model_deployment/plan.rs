@@ -110,6 +110,10 @@ impl Plan {
 }
 
 /// Plans one look at a model.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one look, in the order in which it is decided"
+)]
 pub fn plan(
     model: &ModelDeployment,
     snapshot: &Snapshot,
@@ -299,8 +303,8 @@ pub fn plan(
         foregone,
         requested,
         serving,
-        cut,
         held,
+        cut,
         rollout,
         desired,
     }

@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
+
 use std::net::Ipv4Addr;
 
 use proptest::{collection::vec, option, prelude::*, sample::select};

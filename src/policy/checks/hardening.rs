@@ -73,6 +73,7 @@ mod tests {
         },
     };
 
+    #[expect(clippy::unnecessary_wraps, reason = "a row has a server or none")]
     fn server(memory_limited: bool, runtime_class: Option<&str>) -> Option<ServerFacts> {
         Some(ServerFacts {
             memory_limited,

@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
+
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -142,6 +144,18 @@ fn spec(value: Value) -> PodSpec {
     serde_json::from_value(value).unwrap()
 }
 
+fn keeps(before: &Value, after: &Value) -> bool {
+    match (before, after) {
+        (Value::Object(old), Value::Object(new)) => old
+            .iter()
+            .all(|(key, value)| new.get(key).is_some_and(|new| keeps(value, new))),
+        (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
+            old.iter().zip(new).all(|(old, new)| keeps(old, new))
+        }
+        _ => before == after,
+    }
+}
+
 #[test_case(json!({"containers": [{"name": "a"}]}); "nothing is said")]
 #[test_case(json!({"containers": [{"name": "a", "securityContext": {"runAsUser": 0}}]}); "root")]
 #[test_case(json!({"containers": [{"name": "a", "securityContext": {"privileged": true}}]}); "privileged")]
@@ -153,17 +167,6 @@ fn defaults_add_only_and_only_once(before: Value) {
     let before = spec(before);
     let after = with_defaults(&before);
     assert_eq!(with_defaults(&after), after);
-    fn keeps(before: &Value, after: &Value) -> bool {
-        match (before, after) {
-            (Value::Object(old), Value::Object(new)) => old
-                .iter()
-                .all(|(key, value)| new.get(key).is_some_and(|new| keeps(value, new))),
-            (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
-                old.iter().zip(new).all(|(old, new)| keeps(old, new))
-            }
-            _ => before == after,
-        }
-    }
     let (old, new) = (
         serde_json::to_value(&before).unwrap(),
         serde_json::to_value(&after).unwrap(),

@@ -119,6 +119,7 @@ impl Binding {
     }
 
     /// As far as it says something new, compared to how it is stored: with those it does not give its role to already.
+    #[must_use]
     pub fn beyond(mut self, old: Option<&Self>) -> Self {
         if let Some(old) = old.filter(|old| old.role == self.role) {
             self.subjects.retain(|subject| !old.subjects.contains(subject));
@@ -127,6 +128,7 @@ impl Binding {
     }
 
     /// The same, in this namespace, whatever it says of that itself.
+    #[must_use]
     pub fn in_namespace(mut self, namespace: &str) -> Self {
         self.namespace = Some(namespace.to_owned());
         if let Some(its) = self.role.as_mut().and_then(|role| role.namespace.as_mut()) {

@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
+
 use serde_json::{Value, json};
 use test_case::test_case;
 
