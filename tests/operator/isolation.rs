@@ -97,12 +97,14 @@ async fn it_is_there_before_anything_runs_and_follows_what_is_declared() {
         },
     )
     .await;
-    let model: ModelDeployment = stage.api().get("digits").await.unwrap();
-    let isolated = condition(&model, "Isolated").unwrap();
-    assert_eq!(
-        (isolated.status.as_str(), isolated.reason.as_str()),
-        ("Unknown", "NotProbed")
-    );
+    // The status is written after the policy.
+    stage
+        .until("digits", "not to be called isolated unseen", |model| {
+            condition(model, "Isolated").is_some_and(|isolated| {
+                (isolated.status.as_str(), isolated.reason.as_str()) == ("Unknown", "NotProbed")
+            })
+        })
+        .await;
 }
 
 #[test_case(json!({"ingress": [{}]}); "everybody is let in")]

@@ -26,7 +26,7 @@ use tower::{Layer, Service};
 
 use crate::{
     artifacts::Model,
-    stage::{PATIENCE, Stage, apply, guarded_registry, serves},
+    stage::{PATIENCE, Stage, apply, condition, guarded_registry, serves},
 };
 
 /// Workloads of every kind that a model can govern, one of them with a pod that is to be replaced.
@@ -127,6 +127,12 @@ async fn stop(stage: &Stage, pod: Value) {
         .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(stops))
         .await
         .unwrap();
+    // Before that the pod would be evicted once more.
+    stage
+        .until("deployment", "to be revoked", |model| {
+            condition(model, "Ready").is_some_and(|ready| ready.reason == "Revoked")
+        })
+        .await;
     apply(&stage.client, pod).await;
     // What a pod that verified the model would have brought about.
     let serving = json!({"status": {"serving": {
