@@ -92,7 +92,8 @@ pub async fn a_revoked_model_loses_its_traffic_keeps_its_pod_and_is_released(bed
         "traffic cut {own:?} after the policy was edited, {aside:?} behind a Service of somebody else's (wanted: {WANTED:?})"
     );
     assert!(own < AT_MOST && aside < AT_MOST, "{own:?}, {aside:?}");
-    let (_, said) = space.is_not_ready("cut", "QuarantinePartial").await;
+    // The canary on the node has shown that the NetworkPolicy is enforced, or will within a minute.
+    let (_, said) = space.is_not_ready("cut", "Quarantined").await;
     assert!(said.contains("poisoned"), "{said}");
     let there = space.pods("cut").await;
     assert_eq!(
