@@ -103,7 +103,10 @@ fn filled(field: &str) -> Option<Filled> {
         | "spec.priorityClassName"
         | "spec.preemptionPolicy"
         | "spec.schedulerName"
-        | "spec.schedulingGates" => Filled::Any,
+        | "spec.schedulingGates"
+        // What a RuntimeClass takes for itself, and with which secrets an account's images are pulled: the images are pinned.
+        | "spec.overhead"
+        | "spec.imagePullSecrets" => Filled::Any,
         "spec.restartPolicy" => Filled::Text("Always"),
         "spec.dnsPolicy" => Filled::Text("ClusterFirst"),
         "spec.terminationGracePeriodSeconds" => Filled::Number(30),
@@ -119,18 +122,18 @@ fn filled(field: &str) -> Option<Filled> {
                 .strip_prefix("spec.containers[].")
                 .or_else(|| field.strip_prefix("spec.initContainers[]."))?;
             match container {
-                "imagePullPolicy" => Filled::Text("IfNotPresent"),
+                // AlwaysPullImages sets it; what is pulled is named by its digest.
+                "imagePullPolicy" => Filled::Any,
                 "terminationMessagePath" => Filled::Text("/dev/termination-log"),
                 "terminationMessagePolicy" => Filled::Text("File"),
                 "resources" => Filled::Empty,
                 // Limits without requests: the API server asks for as much as is allowed. LimitRanger fills in the rest.
                 "resources.requests"
-                | "resources.requests.cpu"
-                | "resources.requests.memory"
-                | "resources.requests.ephemeral-storage"
                 | "resources.limits.cpu"
                 | "resources.limits.memory"
                 | "resources.limits.ephemeral-storage" => Filled::Any,
+                // A device that is limited and not asked for is asked for as well.
+                asked if asked.starts_with("resources.requests.") => Filled::Any,
                 "volumeMounts[].readOnly" => Filled::False,
                 "volumeMounts[].recursiveReadOnly" => Filled::Text("Disabled"),
                 "ports[].protocol" => Filled::Text("TCP"),
@@ -332,6 +335,16 @@ mod tests {
         );
     }
 
+    /// The API server copies them into a pod that has none.
+    #[test]
+    fn pull_secrets_of_the_account_are_no_difference() {
+        let mut planned = samples::pod();
+        planned.image_pull_secrets = None;
+        let mut pod = value(&planned);
+        pod["imagePullSecrets"] = json!([{"name": "of-the-account"}]);
+        assert_eq!(differences(&planned, &pod), Vec::<String>::new());
+    }
+
     #[test]
     fn what_the_api_server_fills_in_is_no_difference() {
         assert_eq!(with("", Value::Null), Vec::<String>::new());
@@ -340,6 +353,9 @@ mod tests {
     #[test_case("/nodeName", json!("node-7"); "already on a node")]
     #[test_case("/tolerations", json!([{"key": "gpu", "operator": "Exists"}]); "a toleration more")]
     #[test_case("/affinity", json!({"nodeAffinity": {}}); "an affinity")]
+    #[test_case("/overhead", json!({"memory": "120Mi"}); "what its runtime takes for itself")]
+    #[test_case("/containers/0/imagePullPolicy", json!("Always"); "images that are always pulled")]
+    #[test_case("/containers/0/resources/requests", json!({"nvidia.com/gpu": "1"}); "a device that is asked for because it is limited")]
     #[test_case("/priorityClassName", json!("high"); "a priority")]
     fn where_a_pod_runs_is_not_our_question(pointer: &str, value: Value) {
         assert_eq!(with(pointer, value), Vec::<String>::new());
