@@ -25,7 +25,7 @@ use kube::{
 };
 use probity::{
     api::v1alpha1::{
-        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot,
+        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot, Waiver,
     },
     operator::LEASE,
 };
@@ -162,7 +162,7 @@ async fn kept(bed: &Bed, space: &Space) -> Vec<String> {
         .iter()
         .filter(|definition| definition.name_any().ends_with(".probity.dev"));
     let mut kept: Vec<_> = ours.map(|definition| definition.uid().unwrap()).collect();
-    assert_eq!(kept.len(), 5);
+    assert_eq!(kept.len(), 6);
     kept.push(
         space
             .api::<ModelDeployment>()
@@ -237,7 +237,8 @@ async fn nothing_is_in_the_way(bed: &Bed, leaves: &Space) {
         ArtifactVerification,
         DeploymentPolicy,
         ClusterDeploymentPolicy,
-        TrustRoot
+        TrustRoot,
+        Waiver
     );
 
     let bare: Pod =
