@@ -122,13 +122,13 @@ fn filled(field: &str) -> Option<Filled> {
                 .strip_prefix("spec.containers[].")
                 .or_else(|| field.strip_prefix("spec.initContainers[]."))?;
             match container {
-                // AlwaysPullImages sets it; what is pulled is named by its digest.
-                "imagePullPolicy" => Filled::Any,
                 "terminationMessagePath" => Filled::Text("/dev/termination-log"),
                 "terminationMessagePolicy" => Filled::Text("File"),
                 "resources" => Filled::Empty,
                 // Limits without requests: the API server asks for as much as is allowed. LimitRanger fills in the rest.
-                "resources.requests"
+                // And AlwaysPullImages sets how images are pulled, which are named by their digests.
+                "imagePullPolicy"
+                | "resources.requests"
                 | "resources.limits.cpu"
                 | "resources.limits.memory"
                 | "resources.limits.ephemeral-storage" => Filled::Any,
