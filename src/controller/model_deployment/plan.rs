@@ -109,11 +109,68 @@ impl Plan {
     }
 }
 
+/// What one look at a model rests on.
+struct Look<'a> {
+    model: &'a ModelDeployment,
+    snapshot: &'a Snapshot,
+    world: &'a World,
+    now: Timestamp,
+    /// What is asked for, once it is known.
+    asked: Option<RunningModel>,
+}
+
+impl Look<'_> {
+    /// What is decided about this content in the server that is asked for, and the verifications that it rests on.
+    fn as_asked(&self, runs: &RunningModel) -> (Judgement, Vec<ArtifactVerification>) {
+        let server = self.model.spec.server.as_ref();
+        judge(self.model, self.snapshot, self.world, runs, server, self.now)
+    }
+
+    /// The same of what serves: it runs in the server that it began to serve in, whatever is asked for now.
+    fn as_serving(&self, runs: &RunningModel) -> (Judgement, Vec<ArtifactVerification>) {
+        let frozen = as_it_serves(self.model, runs.digest).and_then(|frozen| frozen.spec.server);
+        let server = frozen.as_ref().or(self.model.spec.server.as_ref());
+        judge(self.model, self.snapshot, self.world, runs, server, self.now)
+    }
+
+    fn is_asked(&self, runs: &RunningModel) -> bool {
+        self.asked
+            .as_ref()
+            .is_some_and(|asked| asked.digest == runs.digest)
+    }
+
+    fn judge(&self, runs: &RunningModel) -> (Judgement, Vec<ArtifactVerification>) {
+        if self.is_asked(runs) {
+            self.as_asked(runs)
+        } else {
+            self.as_serving(runs)
+        }
+    }
+
+    fn passes(&self, runs: &RunningModel) -> bool {
+        self.judge(runs).0.decision.verdict == Verdict::Pass
+    }
+
+    /// What serves, and what is done about what is decided about it.
+    fn hold(&self, runs: &RunningModel, decision: Decision) -> Held {
+        let remembered = remembers(self.model).filter(|serving| serving.digest == runs.digest);
+        let namespace = self.model.namespace().unwrap_or_default();
+        let response = response(&decision, remembered, self.world, &namespace, self.now);
+        Held {
+            digest: runs.digest,
+            decision,
+            response,
+        }
+    }
+
+    fn gates(&self, held: Option<&Held>, cut: bool) -> Vec<Gate> {
+        let decide = |runs: &RunningModel| self.judge(runs).0.decision;
+        let serves = held.map(|held| held.digest);
+        gates(&self.snapshot.pods, serves, cut, decide, self.now)
+    }
+}
+
 /// Plans one look at a model.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one look, in the order in which it is decided"
-)]
 pub fn plan(
     model: &ModelDeployment,
     snapshot: &Snapshot,
@@ -128,121 +185,91 @@ pub fn plan(
         .filter(|deployment| is_controlled_by(*deployment, &uid));
     let rollout = rollout(ours, &snapshot.pods);
     let request = Request::of(model);
-    let foregone = unlooked(model, &request, world, now);
     let source = model.spec.model.source.oci.as_ref();
-    let namespace = model.namespace().unwrap_or_default();
-    let asked = source.and_then(|source| request.content(source));
-    let server = model.spec.server.as_ref();
-    let as_asked = |runs: &RunningModel| judge(model, snapshot, world, runs, server, now);
-    // What serves runs in the server that it began to serve in, whatever is asked for now.
-    let as_serving = |runs: &RunningModel| {
-        let frozen = as_it_serves(model, runs.digest).and_then(|frozen| frozen.spec.server);
-        judge(model, snapshot, world, runs, frozen.as_ref().or(server), now)
+    let look = Look {
+        model,
+        snapshot,
+        world,
+        now,
+        asked: source.and_then(|source| request.content(source)),
     };
-    let is_asked = |runs: &RunningModel| asked.as_ref().is_some_and(|asked| asked.digest == runs.digest);
-    let judge = |runs: &RunningModel| {
-        if is_asked(runs) {
-            as_asked(runs)
-        } else {
-            as_serving(runs)
-        }
+    let plan = Plan {
+        foregone: unlooked(model, &request, world, now),
+        request,
+        requested: None,
+        serving: None,
+        held: None,
+        cut: false,
+        rollout,
+        desired: Desired::default(),
     };
-    let passes = |runs: &RunningModel| judge(runs).0.decision.verdict == Verdict::Pass;
-    let hold = |runs: &RunningModel, decision: Decision| {
-        let remembered = remembers(model).filter(|serving| serving.digest == runs.digest);
-        let response = response(&decision, remembered, world, &namespace, now);
-        Held {
-            digest: runs.digest,
-            decision,
-            response,
-        }
+    let good = |asked: Option<&RunningModel>| {
+        let passes = |runs: &RunningModel| look.passes(runs);
+        source.and_then(|source| last_good(model, &plan.rollout, source, ours.is_some(), asked, passes))
     };
-    let gates = |held: Option<&Held>, cut: bool| {
-        let decide = |runs: &RunningModel| judge(runs).0.decision;
-        gates(&snapshot.pods, held.map(|held| held.digest), cut, decide, now)
-    };
-    let (Request::Known { .. } | Request::Unresolved { .. }, Some(source)) = (&request, source) else {
-        // Nothing to judge and nothing to build from: what runs goes on as it is. What policy does about that does not wait
-        // for a specification that makes sense.
-        let good = source.and_then(|source| last_good(model, &rollout, source, ours.is_some(), None, passes));
-        let held = good.as_ref().map(|runs| hold(runs, as_serving(runs).0.decision));
-        let cuts = held.as_ref().is_some_and(|held| held.response.cuts());
-        let cut = good.zip(held.as_ref().filter(|_| cuts)).and_then(|(runs, held)| {
-            let replicas = if held.stops() { 0 } else { rollout.wanted };
-            let model = as_it_serves(model, runs.digest)?;
-            Some(cut_off(workload(
-                &model,
-                &Served::of(&model)?,
-                &runs,
-                settings,
-                Some(replicas),
-            )))
-        });
-        return Plan {
-            request,
-            foregone,
-            requested: None,
-            serving: None,
-            desired: Desired {
-                gates: gates(held.as_ref(), cuts),
-                workload: cut,
-                ..Desired::default()
-            },
-            held,
-            cut: cuts,
-            rollout,
-        };
-    };
+    if source.is_none() || matches!(plan.request, Request::Refused(_)) {
+        let good = good(None);
+        return unasked(&look, good, plan, settings);
+    }
+    let good = good(look.asked.as_ref());
+    asked(&look, good, plan, settings)
+}
 
-    let (requested, requested_wanted) = asked.as_ref().map(judge).unzip();
-    let good = last_good(model, &rollout, source, ours.is_some(), asked.as_ref(), passes);
+/// Nothing to judge and nothing to build from: what runs goes on as it is. What policy does about that does not wait for a
+/// specification that makes sense.
+fn unasked(look: &Look<'_>, good: Option<RunningModel>, plan: Plan, settings: &PodSettings) -> Plan {
+    let held = good
+        .as_ref()
+        .map(|runs| look.hold(runs, look.as_serving(runs).0.decision));
+    let cut = held.as_ref().is_some_and(|held| held.response.cuts());
+    let workload = good.zip(held.as_ref().filter(|_| cut)).and_then(|(runs, held)| {
+        let replicas = if held.stops() { 0 } else { plan.rollout.wanted };
+        let model = as_it_serves(look.model, runs.digest)?;
+        let served = Served::of(&model)?;
+        Some(cut_off(workload(
+            &model,
+            &served,
+            &runs,
+            settings,
+            Some(replicas),
+        )))
+    });
+    Plan {
+        desired: Desired {
+            gates: look.gates(held.as_ref(), cut),
+            workload,
+            ..Desired::default()
+        },
+        held,
+        cut,
+        ..plan
+    }
+}
+
+/// What is asked for can be carried out, as far as policy lets it.
+fn asked(look: &Look<'_>, good: Option<RunningModel>, plan: Plan, settings: &PodSettings) -> Plan {
+    let Look { model, asked, .. } = look;
+    let (requested, requested_wanted) = asked.as_ref().map(|asked| look.judge(asked)).unzip();
     let (serving, serving_wanted) = good
         .as_ref()
-        .filter(|good| !is_asked(good) || serves_otherwise(model, good.digest))
-        .map(as_serving)
+        .filter(|good| !look.is_asked(good) || serves_otherwise(model, good.digest))
+        .map(|good| look.as_serving(good))
         .unzip();
-
     let held = good.as_ref().and_then(|good| {
         // Of what it is asked for in another server, what serves is judged in its own.
         let mut judged = serving.iter().chain(&requested);
         let judged = judged.find(|judged| judged.subject == good.digest)?;
-        Some(hold(good, judged.decision.clone()))
+        Some(look.hold(good, judged.decision.clone()))
     });
-    let verdict = requested
+    let (runs, replicas) = chosen(look, good, requested.as_ref(), &plan.rollout);
+    let passed = requested
         .as_ref()
-        .map_or(Verdict::Wait, |judged: &Judgement| judged.decision.verdict);
-    let replicas = model.spec.server.as_ref().and_then(|server| server.replicas);
-    let (runs, replicas) = match verdict {
-        Verdict::Pass => {
-            let size = requested.as_ref().map_or(0, |judged| size(judged, &rollout));
-            (
-                asked.clone().map(|asked| RunningModel { size, ..asked }),
-                replicas,
-            )
-        }
-        // What was good once goes on: a refusal is about what was asked for.
-        Verdict::Fail if good.is_some() => (good, replicas),
-        // Never shown to be good and refused now: what is there of it stops.
-        Verdict::Fail => (rollout.template.clone(), Some(0)),
-        Verdict::Wait | Verdict::Unknown => {
-            let runs = standing(
-                &rollout,
-                good,
-                requested.as_ref().map(|judged| judged.subject),
-                passes,
-            );
-            // Not knowing is no reason to change what runs, and none to start what was stopped.
-            let stopped = rollout.template.is_some() && rollout.wanted == 0;
-            (runs, if stopped { Some(0) } else { replicas })
-        }
-    };
+        .is_some_and(|judged| judged.decision.verdict == Verdict::Pass);
     // What is asked for and admitted takes its place: that may be the same content in another server.
     let same = asked.as_ref().map(|asked| asked.digest) == held.as_ref().map(|held| held.digest);
     let cut = held.as_ref().filter(|held| held.response.cuts());
-    let cut_off_now = cut.is_some() && !(same && verdict == Verdict::Pass);
-    let cut = cut.filter(|held| {
-        verdict != Verdict::Pass && runs.as_ref().is_some_and(|runs| runs.digest == held.digest)
-    });
+    let cut_off_now = cut.is_some() && !(same && passed);
+    let cut = cut.filter(|held| !passed && runs.as_ref().is_some_and(|runs| runs.digest == held.digest));
     let replicas = if cut.is_some_and(Held::stops) {
         Some(0)
     } else {
@@ -270,8 +297,62 @@ pub fn plan(
             Some((workload, template))
         })
         .unzip();
+    let (verifications, obsolete) =
+        verdicts(look.snapshot, requested_wanted.into_iter().chain(serving_wanted));
+    let cut = cut.is_some();
+    let desired = Desired {
+        verifications,
+        obsolete,
+        workload,
+        template,
+        gates: look.gates(held.as_ref(), cut_off_now),
+    };
+    Plan {
+        requested,
+        serving,
+        held,
+        cut,
+        desired,
+        ..plan
+    }
+}
+
+/// What should run, and how many: by what is decided about what is asked for.
+fn chosen(
+    look: &Look<'_>,
+    good: Option<RunningModel>,
+    requested: Option<&Judgement>,
+    rollout: &Rollout,
+) -> (Option<RunningModel>, Option<i32>) {
+    let server = look.model.spec.server.as_ref();
+    let replicas = server.and_then(|server| server.replicas);
+    match requested.map_or(Verdict::Wait, |judged| judged.decision.verdict) {
+        Verdict::Pass => {
+            let size = requested.map_or(0, |judged| size(judged, rollout));
+            let asked = look.asked.clone();
+            (asked.map(|asked| RunningModel { size, ..asked }), replicas)
+        }
+        // What was good once goes on: a refusal is about what was asked for.
+        Verdict::Fail if good.is_some() => (good, replicas),
+        // Never shown to be good and refused now: what is there of it stops.
+        Verdict::Fail => (rollout.template.clone(), Some(0)),
+        Verdict::Wait | Verdict::Unknown => {
+            let subject = requested.map(|judged| judged.subject);
+            let runs = standing(rollout, good, subject, |runs| look.passes(runs));
+            // Not knowing is no reason to change what runs, and none to start what was stopped.
+            let stopped = rollout.template.is_some() && rollout.wanted == 0;
+            (runs, if stopped { Some(0) } else { replicas })
+        }
+    }
+}
+
+/// The verdicts that are needed, each once, and those that nobody needs any more.
+fn verdicts(
+    snapshot: &Snapshot,
+    needed: impl Iterator<Item = Vec<ArtifactVerification>>,
+) -> (Vec<ArtifactVerification>, Vec<ArtifactVerification>) {
     let mut wanted: Vec<ArtifactVerification> = Vec::new();
-    for verification in requested_wanted.into_iter().chain(serving_wanted).flatten() {
+    for verification in needed.flatten() {
         if wanted
             .iter()
             .all(|known| known.name_any() != verification.name_any())
@@ -280,34 +361,13 @@ pub fn plan(
         }
     }
     // One with the right name and other content is nobody's answer, and in the way of the one that is needed.
-    let obsolete = snapshot
-        .verifications
-        .iter()
-        .filter(|there| {
-            wanted
-                .iter()
-                .all(|wanted| wanted.name_any() != there.name_any() || wanted.spec != there.spec)
-        })
-        .cloned()
-        .collect();
-    let cut = cut.is_some();
-    let desired = Desired {
-        verifications: wanted,
-        obsolete,
-        workload,
-        template,
-        gates: gates(held.as_ref(), cut_off_now),
-    };
-    Plan {
-        request,
-        foregone,
-        requested,
-        serving,
-        held,
-        cut,
-        rollout,
-        desired,
-    }
+    let obsolete = snapshot.verifications.iter().filter(|there| {
+        wanted
+            .iter()
+            .all(|wanted| wanted.name_any() != there.name_any() || wanted.spec != there.spec)
+    });
+    let obsolete = obsolete.cloned().collect();
+    (wanted, obsolete)
 }
 
 /// Why a reference is not looked up: policy refuses it whatever it names.
