@@ -360,6 +360,17 @@ fn not_read(unread: &Unread) -> Answer {
     Answer::deny(503, format!("{}: {unread}", Reason::NotReadYet))
 }
 
+/// The answer where nobody is known to govern: nobody else is asked about, so the label is on its way to this replica.
+fn not_governed_yet(namespace: &str, world: &World) -> Option<Answer> {
+    let message = || {
+        format!(
+            "{}: this operator has not read yet that the namespace {namespace} is governed: try again",
+            Reason::NotReadYet
+        )
+    };
+    (!world.governs(namespace)).then(|| Answer::deny(503, message()))
+}
+
 /// A decision as the API server is told it.
 fn answer(decision: &Decision) -> Answer {
     let failing = |effects: &[Effect]| -> Vec<String> {

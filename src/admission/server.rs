@@ -16,16 +16,17 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
+    server::graceful::Watcher,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::{Answer, Hook, Judge, Metrics, metrics::HungUp, review};
+use crate::listen::accept;
 
 /// Between two lines of the log about clients that do not trust us: they try as often as pods are made.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
@@ -96,40 +97,23 @@ pub async fn serve<J: Judge>(
         complained: Mutex::default(),
     });
     let acceptor = TlsAcceptor::from(tls);
-    let places = Arc::new(Semaphore::new(limits.connections));
-    let connections = GracefulShutdown::new();
     let ending = async {
         stop.await;
         let _ = drain.send(true);
         tokio::time::sleep(limits.drain).await;
     };
-    let accepting = async {
-        loop {
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Too many open files, mostly: others have to end first.
-                    tracing::warn!(%error, "cannot accept a connection for admission");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let connection = connection(stream, acceptor.clone(), shared.clone(), connections.watcher());
-            tokio::spawn(async move {
-                connection.await;
-                drop(place);
-            });
-        }
-    };
-    tokio::select! {
-        () = ending => {}
-        () = accepting => {}
-    }
-    drop(listener);
-    if timeout(limits.finish, connections.shutdown()).await.is_err() {
+    let connection = |stream, watcher| connection(stream, acceptor.clone(), shared.clone(), watcher);
+    let trouble = "cannot accept a connection for admission";
+    if !accept(
+        listener,
+        limits.connections,
+        trouble,
+        ending,
+        limits.finish,
+        connection,
+    )
+    .await
+    {
         tracing::warn!("some admission requests were not finished in time");
     }
 }

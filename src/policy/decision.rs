@@ -15,7 +15,7 @@ use crate::{
         GOVERNED_LABEL,
         v1alpha1::{ModelDeploymentSpec, ServingSigner},
     },
-    evidence::{Class, Digest, Effect, Finding, Origin, Reason, Reference, RuleId, Verdict},
+    evidence::{Class, Digest, Effect, Failure, Finding, Origin, Reason, Reference, RuleId, Verdict},
 };
 
 /// At most this many findings are shown in a status; what failed comes first.
@@ -241,11 +241,7 @@ pub(super) fn is_elsewhere(world: &World, namespace: &str, model: &str, referenc
             && checks::repositories::refuses(reference, rules)
             && !waived(rules)
     };
-    let labels = world
-        .namespaces
-        .get(namespace)
-        .filter(|_| world.governs(namespace));
-    labels.is_some_and(|labels| selecting(&world.rules, namespace, labels).any(refuses))
+    world.policies_of(namespace).any(refuses)
 }
 
 /// What one policy says.
@@ -337,6 +333,20 @@ fn too_many_keys(rules: &[&Rules], effect: Effect) -> Option<Finding> {
             ..deny_all(Reason::PolicyInvalid, message)
         }
     })
+}
+
+/// Nothing stands against it, and no policy has to say so.
+pub(super) fn pass(rule: RuleId, message: impl Into<String>) -> Finding {
+    Finding {
+        rule,
+        policy: None,
+        effect: Effect::Enforce,
+        verdict: Verdict::Pass,
+        reason: None,
+        // What tenants write is quoted, and must not make a sentence long.
+        message: Failure::new(Reason::Internal, message).message,
+        waived_by: None,
+    }
 }
 
 fn deny_all(reason: Reason, message: String) -> Finding {

@@ -10,7 +10,6 @@ use super::{
     accept::network::{egress_fault, peer_fault},
     ceiling::{above, pods_within},
     rbac::Ceiling,
-    selecting,
 };
 use crate::{
     api::v1alpha1::{
@@ -164,12 +163,7 @@ pub enum NetworkWish {
 /// every one of them names. So a further policy never opens more.
 pub fn network_wish(model: &ModelDeployment, world: &World) -> NetworkWish {
     let namespace = model.namespace().unwrap_or_default();
-    let labels = world.namespaces.get(&namespace).cloned().unwrap_or_default();
-    let selecting: Vec<&Rules> = if world.governs(&namespace) {
-        selecting(&world.rules, &namespace, &labels).collect()
-    } else {
-        Vec::new()
-    };
+    let selecting: Vec<&Rules> = world.policies_of(&namespace).collect();
     // Who a broken selector was meant for is not known: it neither closes nor opens anything.
     let meant = |rules: &&&Rules| rules.namespaces != NamespaceSelector::Broken;
     let enforced = |rules: &&Rules| rules.effect_of(RuleId::IsolationNetwork) == Effect::Enforce;

@@ -28,7 +28,11 @@ pub use response::{Response, response};
 pub use standing::{PodStanding, Replacement, Stand, Standing, next_to_evict, pin};
 pub use template::Template;
 
-use super::{Decision, Rules, Verifications, World, decision::no_policy, opening, selecting};
+use super::{
+    Decision, Rules, Verifications, World,
+    decision::{no_policy, pass},
+    opening, selecting,
+};
 use crate::{
     api::{
         GROUP, MODEL_LABEL,
@@ -200,18 +204,6 @@ fn fail(rule: RuleId, reason: Reason, message: impl Into<String>) -> Finding {
         effect: Effect::Enforce,
         verdict: Verdict::Fail,
         reason: Some(reason),
-        message: bounded(message.into()),
-        waived_by: None,
-    }
-}
-
-fn pass(rule: RuleId, message: impl Into<String>) -> Finding {
-    Finding {
-        rule,
-        policy: None,
-        effect: Effect::Enforce,
-        verdict: Verdict::Pass,
-        reason: None,
         message: bounded(message.into()),
         waived_by: None,
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Rules, World, checks::signature::is_enough, selecting};
+use super::{Rules, World, checks::signature::is_enough};
 use crate::{
     api::v1alpha1::TrustedKey,
     evidence::{Digest, Effect, KeyFingerprint, RuleId},
@@ -30,12 +30,8 @@ pub fn sufficient_keys(
     digest: Option<Digest>,
     now: Timestamp,
 ) -> Vec<TrustedKey> {
-    let Some(labels) = world.namespaces.get(namespace) else {
-        return Vec::new();
-    };
-    let enforced: Vec<&Rules> = selecting(&world.rules, namespace, labels)
-        .filter(|rules| is_enforced(rules))
-        .collect();
+    let policies = world.policies_of(namespace);
+    let enforced: Vec<&Rules> = policies.filter(|rules| is_enforced(rules)).collect();
     let enough = |key: &TrustedKey| {
         enforced
             .iter()
@@ -46,8 +42,8 @@ pub fn sufficient_keys(
     keys
 }
 
-/// The same as [`required_keys`] for policies that are not enforced, when they ask for a key that the others do not. It is a question of its
-/// own then: one more key is another verification, and for that no enforced policy may have to wait.
+/// The same as [`required_keys`] for policies that are not enforced, when they ask for a key that the others do not. It is a
+/// question of its own then: one more key is another verification, and for that no enforced policy may have to wait.
 pub fn observed_keys(world: &World, namespace: &str) -> Option<Vec<TrustedKey>> {
     let (required, observed) = (keys(world, namespace, true), keys(world, namespace, false));
     let asked = |key: &TrustedKey| required.iter().any(|known| known.fingerprint == key.fingerprint);
@@ -55,15 +51,8 @@ pub fn observed_keys(world: &World, namespace: &str) -> Option<Vec<TrustedKey>> 
 }
 
 fn keys(world: &World, namespace: &str, enforced: bool) -> Vec<TrustedKey> {
-    let Some(labels) = world
-        .namespaces
-        .get(namespace)
-        .filter(|_| world.governs(namespace))
-    else {
-        return Vec::new();
-    };
-    let rules = selecting(&world.rules, namespace, labels).filter(|rules| is_enforced(rules) == enforced);
-    let mut keys = union(rules);
+    let policies = world.policies_of(namespace);
+    let mut keys = union(policies.filter(|rules| is_enforced(rules) == enforced));
     keys.truncate(MAX_KEYS);
     keys
 }

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{IsolationRules, checks::repositories::Repositories, select::NamespaceSelector};
 use crate::{
     api::v1alpha1::{TrustedKey, UnmanagedPods, UnprovenPods, ViolationAction},
-    evidence::{Digest, Effect, Failure, Reason, RuleId},
+    evidence::{Digest, Effect, Failure, Finding, Reason, RuleId, Verdict},
 };
 
 /// Something in an object that keeps it from meaning what was meant.
@@ -144,6 +144,26 @@ impl Rules {
             },
             // No policy's own: without these, nothing that policies say of pods would hold.
             RuleId::PodPlan | RuleId::PodChange => Effect::Enforce,
+        }
+    }
+
+    /// What this policy says by this rule.
+    pub(super) fn finding(
+        &self,
+        rule: RuleId,
+        verdict: Verdict,
+        reason: Option<Reason>,
+        message: String,
+    ) -> Finding {
+        Finding {
+            rule,
+            policy: Some(self.policy.clone()),
+            effect: self.effect_of(rule),
+            verdict,
+            reason,
+            // Bounded like every sentence that quotes input: a status must not grow with what it speaks of.
+            message: Failure::new(Reason::Internal, message).message,
+            waived_by: None,
         }
     }
 

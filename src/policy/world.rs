@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Rules, WaiverRule};
+use super::{Rules, WaiverRule, selecting};
 use crate::api::GOVERNED_LABEL;
 
 /// What is decided against.
@@ -21,6 +21,14 @@ impl World {
     /// Whether the namespace is known and labelled as governed.
     pub fn governs(&self, namespace: &str) -> bool {
         self.namespaces.get(namespace).is_some_and(governed)
+    }
+
+    /// The policies that have a say in this namespace; none where nobody governs it.
+    pub fn policies_of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Rules> {
+        let labels = self.namespaces.get(namespace).filter(|labels| governed(labels));
+        labels
+            .into_iter()
+            .flat_map(move |labels| selecting(&self.rules, namespace, labels))
     }
 
     /// The waivers of this namespace.

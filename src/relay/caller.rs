@@ -7,14 +7,14 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
 use http::{HeaderMap, header};
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Cluster, TokenHolder};
 use crate::{
     api::RELAY_AUDIENCE,
-    evidence::{Failure, Reason},
+    artifact::signature::sha256,
+    evidence::{Digest, Failure, Reason},
 };
 
 /// How long a token that was good is taken without asking again. Its pod may be gone that long.
@@ -33,7 +33,7 @@ type Believed = (Instant, Arc<TokenHolder>);
 pub(super) struct Callers<C> {
     cluster: Arc<C>,
     /// By the token's hash: who reads our memory finds no token in it for longer than a request takes.
-    known: Mutex<HashMap<[u8; 32], Believed>>,
+    known: Mutex<HashMap<Digest, Believed>>,
     asking: Semaphore,
 }
 
@@ -63,8 +63,7 @@ impl<C: Cluster> Callers<C> {
                     format!("the relay wants a token: send a pod's, made for the audience {RELAY_AUDIENCE}"),
                 )
             })?;
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        let hash = sha256(token.as_bytes());
         if let Some(holder) = self.remembered(&hash) {
             return Ok(holder);
         }
@@ -85,7 +84,7 @@ impl<C: Cluster> Callers<C> {
         Ok(holder)
     }
 
-    fn remembered(&self, hash: &[u8; 32]) -> Option<Arc<TokenHolder>> {
+    fn remembered(&self, hash: &Digest) -> Option<Arc<TokenHolder>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, holder) = known.get(hash)?;
         (at.elapsed() < BELIEVED).then(|| holder.clone())

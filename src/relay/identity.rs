@@ -7,7 +7,10 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::{artifact::oci::key_of, evidence::Digest};
+use crate::{
+    artifact::{oci::key_of, signature::sha256},
+    evidence::Digest,
+};
 
 /// The key cannot be used, or none can be made.
 #[derive(Debug, thiserror::Error)]
@@ -56,11 +59,7 @@ impl Identity {
 
     /// The SHA-256 of the public key (`SubjectPublicKeyInfo` in DER): what `probity fetch --relay-key` wants to see.
     pub fn fingerprint(&self) -> Digest {
-        let hash =
-            ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, &self.key.subject_public_key_info());
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(hash.as_ref());
-        Digest::from_bytes(bytes)
+        sha256(&self.key.subject_public_key_info())
     }
 
     /// The settings of a TLS server that holds it.

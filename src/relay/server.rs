@@ -7,17 +7,19 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
+    server::graceful::Watcher,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::{Cluster, Relay, serve::refusal, stall::Stall};
-use crate::evidence::{Failure, Reason};
+use crate::{
+    evidence::{Failure, Reason},
+    listen::accept,
+};
 
 /// How much anybody may ask of the server.
 #[derive(Debug, Clone, Copy)]
@@ -62,44 +64,17 @@ pub async fn serve<C: Cluster>(
     stop: impl Future<Output = ()> + Send,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let places = Arc::new(Semaphore::new(limits.connections));
-    let connections = GracefulShutdown::new();
-    let accepting = async {
-        loop {
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Too many open files, mostly: others have to end first.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let connection = connection(
-                stream,
-                acceptor.clone(),
-                relay.clone(),
-                limits,
-                connections.watcher(),
-            );
-            let metrics = relay.metrics.clone();
-            tokio::spawn(async move {
-                metrics.connected();
-                connection.await;
-                metrics.disconnected();
-                drop(place);
-            });
+    let served = |stream, watcher| {
+        let connection = connection(stream, acceptor.clone(), relay.clone(), limits, watcher);
+        let metrics = relay.metrics.clone();
+        async move {
+            metrics.connected();
+            connection.await;
+            metrics.disconnected();
         }
     };
-    tokio::select! {
-        () = stop => {}
-        () = accepting => {}
-    }
-    drop(listener);
-    if timeout(limits.finish, connections.shutdown()).await.is_err() {
+    let trouble = "cannot accept a connection";
+    if !accept(listener, limits.connections, trouble, stop, limits.finish, served).await {
         tracing::warn!("some transfers were not finished in time and are broken off");
     }
 }

@@ -3,10 +3,9 @@
 
 use serde_json::Value;
 
-use super::{Gate, answer};
+use super::{Gate, answer, not_governed_yet, not_read};
 use crate::{
     admission::{AdmissionRequest, Answer},
-    evidence::Reason,
     policy::opening::{self, Foreign},
 };
 
@@ -14,11 +13,8 @@ impl Gate {
     /// Judges a `NetworkPolicy`, or one of Cilium's.
     pub(super) async fn network(&self, request: &AdmissionRequest) -> Answer {
         let (world, namespace) = (self.world.current(), &request.namespace);
-        if !world.governs(namespace) {
-            let message = format!(
-                "this operator has not read yet that the namespace {namespace} is governed: try again"
-            );
-            return Answer::deny(503, format!("{}: {message}", Reason::NotReadYet));
+        if let Some(wait) = not_governed_yet(namespace, &world) {
+            return wait;
         }
         let (new, old) = match (request.object::<Value>(), request.old_object::<Value>()) {
             (Ok(Some(new)), Ok(old)) => (new, old),
@@ -34,7 +30,7 @@ impl Gate {
         }
         match self.records.model_pods(namespace).await {
             Ok(pods) => answer(&opening::judge(&foreign, &pods, &world)),
-            Err(unread) => Answer::deny(503, format!("{}: {unread}", Reason::NotReadYet)),
+            Err(unread) => not_read(&unread),
         }
     }
 }

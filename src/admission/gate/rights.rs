@@ -3,10 +3,9 @@
 
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 
-use super::{Gate, answer};
+use super::{Gate, answer, not_governed_yet};
 use crate::{
     admission::{AdmissionRequest, Answer},
-    evidence::Reason,
     policy::{
         World,
         rbac::{self, Accounts, Binding, Given, NewBinding, NewRole, RoleName},
@@ -17,11 +16,8 @@ impl Gate {
     /// Judges a `RoleBinding` or a `Role`.
     pub(super) async fn rights(&self, request: &AdmissionRequest) -> Answer {
         let (world, namespace) = (self.world.current(), &request.namespace);
-        if !world.governs(namespace) {
-            let message = format!(
-                "this operator has not read yet that the namespace {namespace} is governed: try again"
-            );
-            return Answer::deny(503, format!("{}: {message}", Reason::NotReadYet));
+        if let Some(wait) = not_governed_yet(namespace, &world) {
+            return wait;
         }
         let judged = if request.resource.resource == "rolebindings" {
             self.binding(request, &world).await

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     api::MODEL_LABEL,
+    controller::pages::next_page,
     policy::opening::{ModelPods, PodLabels},
 };
 
@@ -30,8 +31,8 @@ impl Records {
                     let model = labels.get(MODEL_LABEL).cloned().unwrap_or_default();
                     found.insert((model, PodLabels::of(&labels)));
                 }
-                match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                    Some(token) => params = params.continue_token(&token),
+                match next_page(params, &page.metadata) {
+                    Some(next) => params = next,
                     None => return Ok(found),
                 }
             }

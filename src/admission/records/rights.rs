@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::{
     Api, Resource, ResourceExt as _,
     api::{ApiResource, DynamicObject, ListParams},
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::{Guarded, READ_TIMEOUT, Records, Unread};
 use crate::{
     api::v1alpha1::{ModelDeployment, WorkloadRef},
+    controller::{pages::next_page, roles::rules_of},
     policy::rbac::{Account, Accounts, Binding, Given, RoleName},
     workload::accounts,
 };
@@ -30,23 +31,13 @@ const MOST_NAMESPACES: usize = 8;
 impl Records {
     /// What this role gives now.
     pub(in crate::admission) async fn given(&self, role: &RoleName) -> Given {
-        let (client, name) = (self.client.clone(), &role.name);
-        let rules: Result<Option<Option<Vec<PolicyRule>>>, Unread> = match &role.namespace {
-            Some(namespace) => {
-                let api: Api<Role> = Api::namespaced(client, namespace);
-                in_time("Role", name, READ_TIMEOUT, api.get_opt(name))
-                    .await
-                    .map(|role| role.map(|role| role.rules))
-            }
-            None => {
-                let api: Api<ClusterRole> = Api::all(client);
-                in_time("ClusterRole", name, READ_TIMEOUT, api.get_opt(name))
-                    .await
-                    .map(|role| role.map(|role| role.rules))
-            }
+        let kind = match role.namespace {
+            Some(_) => "Role",
+            None => "ClusterRole",
         };
-        match rules {
-            Ok(Some(rules)) => Given::Rules(rules.unwrap_or_default()),
+        let reading = rules_of(&self.client, role);
+        match in_time(kind, &role.name, READ_TIMEOUT, reading).await {
+            Ok(Some(rules)) => Given::Rules(rules),
             Ok(None) => Given::Missing,
             Err(unread) => Given::Unread(unread.to_string()),
         }
@@ -147,8 +138,8 @@ impl Records {
             loop {
                 let page = in_time(what, namespace, READ_TIMEOUT, api.list(&params)).await?;
                 found.extend(page.items);
-                match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                    Some(token) => params = params.continue_token(&token),
+                match next_page(params, &page.metadata) {
+                    Some(next) => params = next,
                     None => return Ok(found),
                 }
             }

@@ -3,7 +3,6 @@
 
 use std::{fmt, fs::File, io::Read as _, path::PathBuf, sync::Arc};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use http::HeaderValue;
 use reqwest::Url;
 use rustls::{
@@ -18,7 +17,7 @@ use x509_cert::{
 };
 
 use crate::{
-    artifact::signature::finish,
+    artifact::signature::sha256,
     evidence::{Digest, Failure, Reason, Reference},
 };
 
@@ -133,9 +132,7 @@ pub fn key_of(certificate: &CertificateDer<'_>) -> Option<Digest> {
         .subject_public_key_info
         .to_der()
         .ok()?;
-    let mut hash = Context::new(&SHA256);
-    hash.update(&key);
-    Some(finish(hash))
+    Some(sha256(&key))
 }
 
 /// Takes one key for the relay's, whatever the certificate around it says.

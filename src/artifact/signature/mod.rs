@@ -21,7 +21,7 @@ pub use manifest::{Manifest, SignedFile};
 pub use oms::Verified;
 pub use path::{RelPath, RelPathError};
 pub(in crate::artifact) use trust::finish;
-pub use trust::{KeyRing, PublicKey};
+pub use trust::{KeyRing, PublicKey, sha256};
 
 /// Input made fit for a message: no control characters, no more than `most` characters.
 pub(in crate::artifact) fn printable(text: &str, most: usize) -> String {

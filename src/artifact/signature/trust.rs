@@ -156,7 +156,8 @@ pub(super) fn hint_of(pem: &[u8]) -> String {
     sha256(pem).hex()
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> Digest {
+/// The SHA-256 of these bytes.
+pub fn sha256(bytes: &[u8]) -> Digest {
     to_digest(&digest(&SHA256, bytes))
 }
 

@@ -7,7 +7,7 @@ use kube::{
     core::GroupVersionKind,
 };
 
-use super::super::{Context, Error};
+use super::super::{Context, Error, pages::next_page};
 use crate::{
     api::v1alpha1::ModelDeployment,
     policy::opening::{Foreign, ModelPods, Opener, openers},
@@ -45,8 +45,8 @@ pub(super) async fn networks(
                     foreign.push(Foreign::read(kind, namespace, name, &object.data));
                 }
             }
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
+            match next_page(params, &page.metadata) {
+                Some(next) => params = next,
                 None => break,
             }
         }

@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, fmt::Debug};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, PolicyRule, RoleBinding};
 use kube::{Api, Resource, api::ListParams};
 use serde::de::DeserializeOwned;
 
-use super::super::{Context, Error};
+use super::super::{Context, Error, pages::next_page, roles::rules_of};
 use crate::policy::{
     World,
     rbac::{self, Accounts, Binding, Excess, RoleName},
@@ -50,8 +50,8 @@ where
         let page = page.map_err(|source| Error::Gather { what, source })?;
         let bindings = page.items.into_iter().map(Into::into);
         found.extend(bindings.filter(|binding| rbac::means_any(binding, accounts)));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
+        match next_page(params, &page.metadata) {
+            Some(next) => params = next,
             None => return Ok(found),
         }
         tokio::task::yield_now().await;
@@ -70,29 +70,13 @@ async fn roles(
     names.sort();
     names.dedup();
     let reads = stream::iter(names).map(async |name| {
-        let rules = role(context, &name).await?;
+        let rules = rules_of(&context.client, &name).await;
+        let rules = rules.map_err(|source| Error::Gather {
+            what: "a role that is bound to the account of a model",
+            source,
+        })?;
         Ok::<_, Error>(rules.map(|rules| (name, rules)))
     });
     let read: Vec<Option<_>> = reads.buffer_unordered(AT_ONCE).try_collect().await?;
     Ok(read.into_iter().flatten().collect())
-}
-
-async fn role(context: &Context, role: &RoleName) -> Result<Option<Vec<PolicyRule>>, Error> {
-    let found = match &role.namespace {
-        Some(namespace) => {
-            let found = context.api::<Role>(namespace).get_opt(&role.name).await;
-            found.map(|role| role.map(|role| role.rules))
-        }
-        None => {
-            let found = Api::<ClusterRole>::all(context.client.clone())
-                .get_opt(&role.name)
-                .await;
-            found.map(|role| role.map(|role| role.rules))
-        }
-    };
-    let found = found.map_err(|source| Error::Gather {
-        what: "a role that is bound to the account of a model",
-        source,
-    })?;
-    Ok(found.map(Option::unwrap_or_default))
 }

@@ -16,7 +16,11 @@ use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    super::{Context, Error, world::Guarded},
+    super::{
+        Context, Error,
+        pages::{all, next_page},
+        world::Guarded,
+    },
     networks::networks,
     report::Report,
 };
@@ -80,7 +84,7 @@ pub(super) async fn walk(
         if models.is_none() && !page.items.is_empty() {
             models = Some(Models::read(context, namespace, world).await?);
         }
-        let next = page.metadata.continue_.filter(|token| !token.is_empty());
+        let next = next_page(params, &page.metadata);
         for (at, object) in page.items.into_iter().enumerate() {
             if at % AT_ONCE == 0 {
                 tokio::task::yield_now().await;
@@ -109,7 +113,7 @@ pub(super) async fn walk(
             report.pod(namespace, &there.pod.name_any(), &audited, &rules);
         }
         match next {
-            Some(token) => params = params.continue_token(&token),
+            Some(next) => params = next,
             None => break,
         }
     }
@@ -192,12 +196,13 @@ struct Models {
 
 impl Models {
     async fn read(context: &Context, namespace: &str, world: &World) -> Result<Self, Error> {
-        let models = all::<ModelDeployment>(context, namespace, "the namespace's ModelDeployments").await?;
+        let models =
+            readable::<ModelDeployment>(context, namespace, "the namespace's ModelDeployments").await?;
         let what = "the namespace's ArtifactVerifications";
         let verifications = if models.is_empty() {
             Vec::new()
         } else {
-            all::<ArtifactVerification>(context, namespace, what).await?
+            readable::<ArtifactVerification>(context, namespace, what).await?
         };
         let by_name: HashMap<String, ArtifactVerification> = verifications
             .into_iter()
@@ -270,21 +275,12 @@ impl Models {
     }
 }
 
-/// Every object of a kind in the namespace that this version can read, page by page.
-async fn all<K>(context: &Context, namespace: &str, what: &'static str) -> Result<Vec<K>, Error>
+/// Every object of a kind in the namespace that this version can read.
+async fn readable<K>(context: &Context, namespace: &str, what: &'static str) -> Result<Vec<K>, Error>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    let api: Api<Guarded<K>> = Api::namespaced(context.client.clone(), namespace);
-    let mut params = ListParams::default().limit(PAGE);
-    let mut found = Vec::new();
-    loop {
-        let page = api.list(&params).await;
-        let page = page.map_err(|source| Error::Gather { what, source })?;
-        found.extend(page.items.into_iter().filter_map(|object| object.0.ok()));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(found),
-        }
-    }
+    let api: Api<Guarded<K>> = context.api(namespace);
+    let found = all(&api, what, ListParams::default().limit(PAGE)).await?;
+    Ok(found.into_iter().filter_map(|object| object.0.ok()).collect())
 }

@@ -134,16 +134,21 @@ struct Counts {
     network_policies: Option<AuditedNetworkPolicies>,
 }
 
+/// The first of these examples that was not known, or the first at all when there is `more` than they show.
+fn first_news<T>(examples: &[T], known: impl Fn(&T) -> bool, more: bool) -> Option<&T> {
+    let news = examples.iter().find(|one| !known(one));
+    news.or_else(|| examples.first().filter(|_| more))
+}
+
 /// Says that other network policies open models than when it was said last, and names the first.
 fn opened_more(old: Option<&PolicyStatus>, new: &PolicyStatus) -> Option<Note> {
     let before = old.and_then(|old| old.network_policies.as_ref());
     let named = |policies: &AuditedNetworkPolicies| policies.examples.clone().unwrap_or_default();
     let known = before.map(named).unwrap_or_default();
     let now = new.network_policies.as_ref()?;
-    let examples = named(now);
-    let news = examples.iter().find(|one| !known.contains(one));
     let more = now.opening > before.map_or(0, |before| before.opening);
-    let first = news.or_else(|| examples.first().filter(|_| more))?;
+    let examples = now.examples.as_deref().unwrap_or_default();
+    let first = first_news(examples, |one| known.contains(one), more)?;
     let AuditedNetworkPolicy {
         kind,
         namespace,
@@ -179,13 +184,7 @@ fn exceed_more(old: Option<&PolicyStatus>, new: &PolicyStatus) -> Option<Note> {
         .map_or(0, |rights| rights.exceeding);
     let rights = new.rights.as_ref()?;
     let examples = rights.examples.as_deref().unwrap_or_default();
-    let news = examples.iter().find(|account| !known(account));
-    let first = match news {
-        Some(account) => account,
-        // The new one is not among those that are named.
-        None if rights.exceeding > before => examples.first()?,
-        None => return None,
-    };
+    let first = first_news(examples, known, rights.exceeding > before)?;
     Some(Note {
         warning: true,
         reason: Reason::RightsExceeded.to_string(),

@@ -13,7 +13,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, ResourceExt,
     api::ListParams,
     core::{DeserializeGuard, PartialObjectMeta},
 };
@@ -30,7 +30,10 @@ use crate::{
     cluster::{Applied, is_controlled_by},
 };
 
-use super::{Context, Error};
+use super::{
+    Context, Error,
+    pages::{all, next_page},
+};
 
 /// How long after a model changed the reports of its namespace are written: more changes follow, as a rule.
 const SOON: Duration = Duration::from_secs(2);
@@ -174,9 +177,9 @@ async fn with_models(context: &Context) -> BTreeSet<String> {
             }
         };
         found.extend(list.items.iter().filter_map(ResourceExt::namespace));
-        match list.metadata.continue_ {
-            Some(next) if !next.is_empty() => page = page.continue_token(&next),
-            _ => return found,
+        match next_page(page, &list.metadata) {
+            Some(next) => page = next,
+            None => return found,
         }
     }
 }
@@ -187,7 +190,7 @@ async fn of_namespace(context: &Context, namespace: &str) -> Result<bool, Error>
         return Ok(false);
     };
     let models: Api<DeserializeGuard<ModelDeployment>> = context.api(namespace);
-    let models: Vec<ModelDeployment> = all(&models, "the models", &ListParams::default())
+    let models: Vec<ModelDeployment> = all(&models, "the models", ListParams::default().limit(PAGE))
         .await?
         .into_iter()
         // What cannot be read is said by its own reconciler.
@@ -195,7 +198,12 @@ async fn of_namespace(context: &Context, namespace: &str) -> Result<bool, Error>
         .filter(|model| model.metadata.deletion_timestamp.is_none())
         .collect();
     let reports: Api<Report> = context.api(namespace);
-    let stored = all(&reports, "the reports", &ListParams::default().labels(OURS)).await?;
+    let stored = all(
+        &reports,
+        "the reports",
+        ListParams::default().labels(OURS).limit(PAGE),
+    )
+    .await?;
     let stored: BTreeMap<String, Report> = stored.into_iter().map(|one| (one.name_any(), one)).collect();
     for model in &models {
         let owner = model.uid().unwrap_or_default();
@@ -254,24 +262,4 @@ async fn uid(context: &Context, namespace: &str) -> Result<Option<String>, Error
         .into_iter()
         .find(|one: &PartialObjectMeta<Namespace>| one.metadata.deletion_timestamp.is_none());
     Ok(there.and_then(|one| one.metadata.uid))
-}
-
-/// All objects of a list, read a page at a time.
-async fn all<K>(api: &Api<K>, what: &'static str, params: &ListParams) -> Result<Vec<K>, Error>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-{
-    let mut found = Vec::new();
-    let mut page = params.clone().limit(PAGE);
-    loop {
-        let list = api
-            .list(&page)
-            .await
-            .map_err(|source| Error::Gather { what, source })?;
-        found.extend(list.items);
-        match list.metadata.continue_ {
-            Some(next) if !next.is_empty() => page = page.continue_token(&next),
-            _ => return Ok(found),
-        }
-    }
 }

@@ -21,17 +21,7 @@ struct Says<'a> {
 
 impl Says<'_> {
     fn finding(&self, verdict: Verdict, reason: Option<Reason>, message: String) -> Finding {
-        // Bounded like every sentence that quotes input: a status must not grow with what it speaks of.
-        let message = Failure::new(Reason::Internal, message).message;
-        Finding {
-            rule: self.rule,
-            policy: Some(self.rules.policy.clone()),
-            effect: self.rules.effect_of(self.rule),
-            verdict,
-            reason,
-            message,
-            waived_by: None,
-        }
+        self.rules.finding(self.rule, verdict, reason, message)
     }
 
     fn pass(&self, message: String) -> Finding {

@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::{Foreign, ModelPods, PodLabels};
 use crate::{
-    evidence::{Effect, Failure, Finding, Reason, RuleId, Verdict},
-    policy::{Decision, Rules, World, selecting},
+    evidence::{Finding, Reason, RuleId, Verdict},
+    policy::{Decision, Rules, World, decision::pass},
 };
 
 /// At most so many fields are named in a sentence.
@@ -29,16 +29,9 @@ pub struct Opener {
 
 /// The policies that ask for models of this namespace to be shut off.
 pub fn spoken_of<'a>(namespace: &'a str, world: &'a World) -> Vec<&'a Rules> {
-    let Some(labels) = world
-        .namespaces
-        .get(namespace)
-        .filter(|_| world.governs(namespace))
-    else {
-        return Vec::new();
-    };
     // One that cannot be read may ask for it.
     let asks = |rules: &&Rules| rules.isolation.network.is_some() || !rules.isolation.known;
-    selecting(&world.rules, namespace, labels).filter(asks).collect()
+    world.policies_of(namespace).filter(asks).collect()
 }
 
 /// Whether this one opens something, and to whom. `pods` are those of models that are there.
@@ -75,7 +68,8 @@ pub fn judge(foreign: &Foreign, pods: &ModelPods, world: &World) -> Decision {
     let findings = asking.into_iter().map(|rules| finding(rules, found.as_ref()));
     let findings: Vec<Finding> = findings.collect();
     if findings.is_empty() {
-        return Decision::of(vec![passed()]);
+        let message = "no policy asks for models to be shut off here";
+        return Decision::of(vec![pass(RuleId::IsolationNetwork, message)]);
     }
     Decision::of(findings)
 }
@@ -89,28 +83,7 @@ fn finding(rules: &Rules, found: Option<&Opener>) -> Finding {
         ),
         Some(opener) => (Verdict::Fail, Some(Reason::NetworkOpened), opener.to_string()),
     };
-    Finding {
-        rule: RuleId::IsolationNetwork,
-        policy: Some(rules.policy.clone()),
-        effect: rules.effect_of(RuleId::IsolationNetwork),
-        verdict,
-        reason,
-        // What tenants write is quoted, and must not make a sentence long.
-        message: Failure::new(Reason::Internal, message).message,
-        waived_by: None,
-    }
-}
-
-fn passed() -> Finding {
-    Finding {
-        rule: RuleId::IsolationNetwork,
-        policy: None,
-        effect: Effect::Enforce,
-        verdict: Verdict::Pass,
-        reason: None,
-        message: "no policy asks for models to be shut off here".to_owned(),
-        waived_by: None,
-    }
+    rules.finding(RuleId::IsolationNetwork, verdict, reason, message)
 }
 
 impl fmt::Display for Opener {

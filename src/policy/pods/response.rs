@@ -7,7 +7,7 @@ use super::grace::Grace;
 use crate::{
     api::v1alpha1::{ServingModel, ViolationAction, ViolationResponse},
     evidence::{RuleId, Verdict},
-    policy::{Decision, Rules, World, selecting},
+    policy::{Decision, Rules, World},
 };
 
 /// What is done about what serves.
@@ -60,13 +60,7 @@ pub fn response(
     namespace: &str,
     now: Timestamp,
 ) -> Response {
-    let labels = world
-        .namespaces
-        .get(namespace)
-        .filter(|_| world.governs(namespace));
-    let rules = labels.map_or_else(Vec::new, |labels| {
-        selecting(&world.rules, namespace, labels).collect()
-    });
+    let rules: Vec<&Rules> = world.policies_of(namespace).collect();
     let since = serving.and_then(|serving| serving.unproven_since.as_ref());
     match decision.verdict {
         Verdict::Pass => Response::NONE,

@@ -313,21 +313,13 @@ impl Standing<'_> {
 }
 
 /// The pod's verifier did its work, and what it found is the fault: another pod may find the same, and would not start.
-fn once_found(stand: Stand) -> Stand {
-    match stand {
-        Stand::Unproven {
-            reason,
-            message,
-            replacement: Replacement::Better,
-            refused,
-        } => Stand::Unproven {
-            reason,
-            message,
-            replacement: Replacement::OnceFound,
-            refused,
-        },
-        other => other,
+fn once_found(mut stand: Stand) -> Stand {
+    if let Stand::Unproven { replacement, .. } = &mut stand
+        && *replacement == Replacement::Better
+    {
+        *replacement = Replacement::OnceFound;
     }
+    stand
 }
 
 /// The stable code of what refuses it.

@@ -8,7 +8,7 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use super::{Account, Accounts, Binding, Reach, Right, RoleName, judge::told};
 use crate::{
     evidence::{Effect, RuleId},
-    policy::{Rules, World, selecting},
+    policy::{Rules, World},
 };
 
 /// What an account holds beyond a policy's ceiling.
@@ -112,17 +112,8 @@ fn by_namespace<'a>(accounts: &'a Accounts, world: &World) -> Limited<'a> {
         its.push(account);
     }
     for (namespace, (_, policies)) in &mut all {
-        let Some(labels) = world
-            .namespaces
-            .get(*namespace)
-            .filter(|_| world.governs(namespace))
-        else {
-            continue;
-        };
         let limits = |rules: &&Rules| rules.isolation.ceiling.is_some();
-        let selected: Vec<&Rules> = selecting(&world.rules, namespace, labels)
-            .filter(limits)
-            .collect();
+        let selected: Vec<&Rules> = world.policies_of(namespace).filter(limits).collect();
         let places = world.rules.iter().enumerate();
         *policies = places
             .filter(|(_, rules)| selected.iter().any(|one| std::ptr::eq(*one, *rules)))

@@ -7,8 +7,8 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 
 use super::{Account, Accounts, Binding, Ceiling, Reach, Right, RoleName};
 use crate::{
-    evidence::{Effect, Failure, Finding, Reason, RuleId, Verdict},
-    policy::{Decision, Rules, World, selecting},
+    evidence::{Effect, Finding, Reason, RuleId, Verdict},
+    policy::{Decision, Rules, World, decision::pass},
 };
 
 /// At most so many rights are named in a sentence.
@@ -208,28 +208,11 @@ fn key(rules: &Rules) -> (&str, Effect) {
 }
 
 fn finding(rules: &Rules, verdict: Verdict, reason: Option<Reason>, message: String) -> Finding {
-    Finding {
-        rule: RuleId::IsolationRbac,
-        policy: Some(rules.policy.clone()),
-        effect: rules.effect_of(RuleId::IsolationRbac),
-        verdict,
-        reason,
-        // What tenants write is quoted, and must not make a sentence long.
-        message: Failure::new(Reason::Internal, message).message,
-        waived_by: None,
-    }
+    rules.finding(RuleId::IsolationRbac, verdict, reason, message)
 }
 
 fn passed(why: &str) -> Decision {
-    Decision::of(vec![Finding {
-        rule: RuleId::IsolationRbac,
-        policy: None,
-        effect: Effect::Enforce,
-        verdict: Verdict::Pass,
-        reason: None,
-        message: why.to_owned(),
-        waived_by: None,
-    }])
+    Decision::of(vec![pass(RuleId::IsolationRbac, why)])
 }
 
 /// The ceilings over whom this means: for each namespace with some of them the policies that have one.
@@ -240,14 +223,11 @@ fn limited<'a>(reach: &Reach, world: &'a World) -> Vec<(&'a str, &'a Rules, &'a 
         Reach::Everybody => true,
     };
     let mut limited = Vec::new();
-    for (namespace, labels) in &world.namespaces {
-        if meant(namespace) && world.governs(namespace) {
-            let rules = selecting(&world.rules, namespace, labels);
-            limited
-                .extend(rules.filter_map(|rules| {
-                    Some((namespace.as_str(), rules, rules.isolation.ceiling.as_ref()?))
-                }));
-        }
+    for namespace in world.namespaces.keys().filter(|namespace| meant(namespace)) {
+        let policies = world.policies_of(namespace);
+        limited.extend(
+            policies.filter_map(|rules| Some((namespace.as_str(), rules, rules.isolation.ceiling.as_ref()?))),
+        );
     }
     limited
 }
