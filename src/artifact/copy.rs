@@ -109,7 +109,7 @@ impl CopyOptions {
             Some(wanted) => Err(Failure::new(
                 Reason::DigestMismatch,
                 format!(
-                    "the model in {from} is {}… and {}… was asked for: put that version there, or ask for this one",
+                    "the model in {from} is {}… and only {}… is accepted: put that version back, or have this one accepted by its digest or in a folder of its own",
                     found.short(),
                     wanted.short()
                 ),

@@ -131,7 +131,14 @@ impl Args {
         }
         let files = files::read(&self.files, troubles);
         let mut authority = files::read(&self.policy, troubles);
-        authority.extend(files::read(&self.trust_root, troubles));
+        // One file may hold both, and is no second time its own duplicate.
+        let roots: Vec<PathBuf> = self
+            .trust_root
+            .iter()
+            .filter(|path| !self.policy.contains(path))
+            .cloned()
+            .collect();
+        authority.extend(files::read(&roots, troubles));
         let given = Given {
             policies: !self.policy.is_empty(),
             trust: !self.policy.is_empty() || !self.trust_root.is_empty(),
@@ -199,6 +206,8 @@ mod tests {
     };
     use clap::Parser as _;
     use serde_json::json;
+
+    use test_case::test_case;
 
     use super::*;
     use crate::{
@@ -446,6 +455,42 @@ spec:
             (60, Some(Reason::Offline))
         );
         assert_eq!(registry.asked.load(Ordering::Relaxed), 0);
+    }
+
+    /// The same manifests with a model that only its pods can see, under these rules for models.
+    fn in_a_volume(model_rules: &str) -> String {
+        let text = manifests(
+            &Signer::new("release"),
+            "registry.example/models/digits:1",
+            model_rules,
+        );
+        let (rest, _) = text.split_once("spec:\n  model: {source").unwrap();
+        format!(
+            "{rest}spec:
+  model: {{source: {{volume: {{claimName: models, path: digits/1}}}}}}
+  workloadRef: {{apiVersion: apps/v1, kind: Deployment, name: server}}
+"
+        )
+    }
+
+    #[test_case("" => (0, None); "which its pods verify")]
+    #[test_case(", repositories: ['volume:models/**']" => (0, None); "from an allowed claim")]
+    #[test_case(", repositories: ['registry.example/**']" => (10, Some(Reason::RepositoryNotAllowed)); "from a claim that is not allowed")]
+    fn a_model_in_a_volume_is_judged_by_what_its_pods_will_see_to(rules: &str) -> (u8, Option<Reason>) {
+        let report = checked(&in_a_volume(rules), &["--offline"]);
+        (report.exit_code(), report.models[0].reason)
+    }
+
+    #[test]
+    fn one_file_may_hold_policies_and_keys() {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        std::fs::write(file.path(), in_a_volume("")).unwrap();
+        let file = file.path().to_str().unwrap();
+        let report = checked(
+            &in_a_volume(""),
+            &["--policy", file, "--trust-root", file, "--offline"],
+        );
+        assert_eq!(report.exit_code(), 0, "{}", report.aside());
     }
 
     #[test]

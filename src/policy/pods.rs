@@ -7,6 +7,7 @@ mod change;
 mod grace;
 mod isolated;
 mod managed;
+mod pending;
 mod response;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -21,7 +22,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-pub use adopted::{Way, fits_pods, governing, governs, ways};
+pub use adopted::{Way, fits_pods, governing, governs, promised, ways};
 pub use audit::{Audited, PodThere, Said, audit};
 pub use isolated::fills_in;
 pub use response::{Response, response};

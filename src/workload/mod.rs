@@ -26,8 +26,8 @@ use crate::{
 };
 pub use accounts::{DEFAULT_ACCOUNT, accounts};
 pub use adopted::{
-    AdoptedSource, Adoption, KSERVE_SOURCE, SOURCE_VOLUME, Terms, VERIFY_CONTAINER, additions, awaits_kserve,
-    fit, kserve_would_repeat, terms, unfit, verifier,
+    AdoptedSource, Adoption, KSERVE_SOURCE, Terms, VERIFY_CONTAINER, additions, awaits_kserve, claimed,
+    copied_from, fit, kserve_would_repeat, terms, unfit, verifier,
 };
 
 pub use cidr::Cidr;

@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use probity::{
     api::v1alpha1::{DeploymentPolicy, ModelDeployment},
@@ -225,6 +225,7 @@ pub async fn an_existing_deployment_is_found_told_about_and_repaired(bed: &'stat
     );
 
     altered(&space, &volume, &serving.version, &after).await;
+    misspelt(&space, &volume).await;
     space.done().await;
 }
 
@@ -282,6 +283,40 @@ async fn altered(space: &Space, volume: &Volume, pinned: &str, before: &[Pod]) {
             |model: &ModelDeployment| ready(model).0 == "True",
         )
         .await;
+}
+
+/// A path that leads nowhere is told as one, costs no pod that serves, and leaves nothing on the claim.
+async fn misspelt(space: &Space, volume: &Volume) {
+    let api: Api<ModelDeployment> = space.api();
+    let patch = json!({"spec": {"model": {"source": {"volume": {"path": "digits/9"}}}}});
+    api.patch("digits", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .unwrap();
+    let pod = ready_pods(space, "server", 2).await.remove(0);
+    space
+        .api::<Pod>()
+        .delete(&pod.name_any(), &DeleteParams::default())
+        .await
+        .unwrap();
+    let words = "there is no folder volume:models/digits/9: correct the path";
+    space
+        .until(
+            "digits",
+            "to say that there is no such folder",
+            |model: &ModelDeployment| {
+                unproven(model)
+                    .iter()
+                    .any(|(reason, message)| reason == "Io" && message.starts_with(words))
+            },
+        )
+        .await;
+    assert!(!volume.folder.join("digits/9").exists(), "nobody made the folder");
+    let there = pods(space, "server").await;
+    assert_eq!(
+        there.iter().filter(|pod| is_ready(pod)).count(),
+        1,
+        "the other goes on"
+    );
 }
 
 pub async fn every_kind_of_workload_is_let_in_with_the_verified_model_alone(bed: &'static Bed) {

@@ -285,7 +285,11 @@ fn only_the_digest_that_was_asked_for() {
     let root = bench.model.signer.manifest(FILES).root;
     let other = digest(b"another model");
     bench.options.digest = Some(other);
-    let words = format!("is {}… and {}… was asked for: put", root.short(), other.short());
+    let words = format!(
+        "is {}… and only {}… is accepted: put",
+        root.short(),
+        other.short()
+    );
     bench.assert_refused(bench.copy(), Reason::DigestMismatch, &words);
     bench.options.digest = Some(root);
     bench.options.refuse = vec![other];

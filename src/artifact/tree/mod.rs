@@ -39,6 +39,10 @@ impl Tree {
                 Reason::NotAModel,
                 format!("{shown} is not a folder: give the folder the model lies in"),
             ),
+            rustix::io::Errno::NOENT => Failure::new(
+                Reason::Io,
+                format!("there is no folder {shown}: correct the path, or put the model there"),
+            ),
             error => io_failure("open", &shown, error.into()),
         })?;
         Ok(Self { root, shown })

@@ -15,7 +15,7 @@ use crate::{
     evidence::{Digest, Failure, Finding, KeyFingerprint, Reason, Reference, Verdict},
     policy::{
         Decision, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate, foregone,
-        objects::taken, observed_keys, required_keys,
+        objects::taken, observed_keys, pods::promised, required_keys,
     },
 };
 
@@ -120,6 +120,11 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
     if let Some(decision) = refused {
         return Judged::decided(subject, &facts, decision);
     }
+    if facts.origin.reference().is_none() {
+        // What only its pods can see is judged by what they will see to, as admission does.
+        let facts = promised(&subject.model, namespace, facts.origin, world, now);
+        return Judged::decided(subject, &facts, evaluate(&facts, world, now));
+    }
     if let Some(client) = client {
         resolve(client, &mut facts).await;
     }
@@ -149,11 +154,7 @@ async fn verification(
     keys: &[TrustedKey],
 ) -> Evidence<Verification> {
     let Some(reference) = facts.origin.reference() else {
-        let message = format!(
-            "each pod verifies {} by itself before it serves; `probity verify DIR` does the same with a folder",
-            facts.origin
-        );
-        return Evidence::Wait(message);
+        return facts.verification.clone();
     };
     let Some(client) = client else {
         return recorded(&input.verifications, facts, reference, keys);

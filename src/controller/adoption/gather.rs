@@ -1,11 +1,15 @@
 //! Reads the workload that a model governs and the pods that go back to it, live. Reads only.
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
 use kube::{
     Api, ResourceExt as _,
     api::{ApiResource, DynamicObject, ListParams},
-    core::{DeserializeGuard, GroupVersionKind, Selector},
+    core::{DeserializeGuard, GroupVersionKind, Selector, TypeMeta},
 };
+use serde_json::Value;
 
 use super::super::{Context, Error};
 use crate::{
@@ -15,7 +19,7 @@ use crate::{
 };
 
 /// The label of `KServe`'s pods that names their `InferenceService`.
-pub(super) const KSERVE_LABEL: &str = "serving.kserve.io/inferenceservice";
+const KSERVE_LABEL: &str = "serving.kserve.io/inferenceservice";
 
 /// What there is of a workload.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +30,8 @@ pub(super) struct Found {
     pub taken_by: Option<String>,
     /// Selects its pods, and by accident perhaps others.
     pub selector: Option<LabelSelector>,
+    /// What makes its pods: itself, or the Deployments that it has made.
+    pub makers: Vec<Value>,
     /// Its pods.
     pub pods: Vec<Pod>,
 }
@@ -47,6 +53,7 @@ pub(super) async fn gather(
         exists: true,
         taken_by,
         selector: selector(&object, workload),
+        makers: makers(context, &namespace, workload, &object).await?,
         pods: Vec::new(),
     };
     let Some(params) = found.selector.clone().and_then(searching) else {
@@ -73,6 +80,46 @@ pub(super) async fn gather(
         }
     }
     Ok(found)
+}
+
+/// What makes the workload's pods, as the API server has it.
+pub(super) async fn makers(
+    context: &Context,
+    namespace: &str,
+    workload: &WorkloadRef,
+    object: &DynamicObject,
+) -> Result<Vec<Value>, Error> {
+    if workload.kind == "InferenceService" {
+        return kserves(context, namespace, object).await;
+    }
+    Ok(serde_json::to_value(object).into_iter().collect())
+}
+
+/// The Deployments of an `InferenceService`. A label is anybody's to write; the controller is who has the uid.
+async fn kserves(context: &Context, namespace: &str, service: &DynamicObject) -> Result<Vec<Value>, Error> {
+    let resource = ApiResource::erase::<Deployment>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
+    let labelled = ListParams::default().labels(&format!("{KSERVE_LABEL}={}", service.name_any()));
+    let listed = api.list(&labelled).await.map_err(|source| Error::Gather {
+        what: "the InferenceService's Deployments",
+        source,
+    })?;
+    let its = |deployment: &DynamicObject| {
+        deployment.owner_references().iter().any(|owner| {
+            owner.controller == Some(true)
+                && owner.kind == "InferenceService"
+                && Some(&owner.uid) == service.metadata.uid.as_ref()
+        })
+    };
+    // What is listed does not say by itself what it is.
+    let typed = |mut one: DynamicObject| {
+        one.types = Some(TypeMeta {
+            api_version: resource.api_version.clone(),
+            kind: resource.kind.clone(),
+        });
+        serde_json::to_value(&one).ok()
+    };
+    Ok(listed.items.into_iter().filter(its).filter_map(typed).collect())
 }
 
 /// The model that governs the workload instead of this one.

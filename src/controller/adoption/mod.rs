@@ -3,6 +3,7 @@
 
 mod gather;
 pub(super) mod images;
+mod refusal;
 mod status;
 
 use std::time::Duration;
@@ -29,8 +30,10 @@ use crate::{
         pods::{PodStanding, Recorded, Standing, Way, next_to_evict, pin, ways},
         selecting,
     },
+    workload::Plans,
 };
 use gather::gather;
+use refusal::refusal;
 use status::{Seen, status, to_stop};
 
 /// How soon a workload is looked at again while not all of it is proven: pods that were never fitted have no label by which
@@ -79,12 +82,14 @@ pub(super) async fn reconcile(
     pin_content(&api, model, origin.as_ref().ok(), &pods).await?;
     let stopped = stop(context, model, world, &ways, &pods, now).await?;
     let held_up = !stopped && replace(context, model, world, &pods).await?;
+    let plans = Plans::new(settings.clone());
     let new = status(
         model,
         &Seen {
             workload,
             origin: origin.as_ref(),
             found: &found,
+            refusal: refusal(&found.makers, &namespace, recorded, world, &plans, now),
             ways: &ways,
             pods: &pods,
             held_up,

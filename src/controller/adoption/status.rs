@@ -5,7 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 use super::{
-    super::condition::{State, Wanted, conditions},
+    super::{
+        condition::{State, Wanted, conditions},
+        model_deployment::server_failure,
+    },
     gather::Found,
 };
 use crate::{
@@ -32,6 +35,8 @@ pub(super) struct Seen<'a> {
     /// Where the model comes from, if the specification makes sense.
     pub origin: Result<&'a Origin, &'a Problem>,
     pub found: &'a Found,
+    /// Why its further pods are refused, if they are.
+    pub refusal: Option<String>,
     pub ways: &'a [Way],
     pub pods: &'a [PodStanding],
     /// A disruption budget forbids to replace the next pod.
@@ -229,8 +234,17 @@ fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &
         return no(Reason::NotYetResolved.as_str(), message, false);
     }
     if all == 0 {
-        return no("NoPods", format!("{kind} {name} has no pods"), false);
+        return match &seen.refusal {
+            Some(why) => no(
+                "PodsRefused",
+                format!("{kind} {name} has no pods, for they are refused: {why}"),
+                false,
+            ),
+            None => no("NoPods", format!("{kind} {name} has no pods"), false),
+        };
     }
+    let further = seen.refusal.as_ref();
+    let further = further.map_or(String::new(), |why| format!("; further pods are refused: {why}"));
     let unready = seen.pods.iter().filter(|pod| !pod.ready).count();
     if let Some(first) = seen.pods.iter().find_map(unproven) {
         let held_up = if seen.held_up {
@@ -239,7 +253,7 @@ fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &
             ""
         };
         let message = format!(
-            "{} of {all} pods of {kind} {name} are not shown to run the verified model: {}: {}{held_up}",
+            "{} of {all} pods of {kind} {name} are not shown to run the verified model: {}: {}{held_up}{further}",
             seen.pods.iter().filter_map(unproven).count(),
             first.name,
             first.message
@@ -248,9 +262,10 @@ fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &
     }
     if proven.len() < all || unready > 0 {
         let message = format!(
-            "{} of {all} pods of {kind} {name} verified the model, {} are ready",
+            "{} of {all} pods of {kind} {name} verified the model, {} are ready{}{further}",
             proven.len(),
-            all - unready
+            all - unready,
+            waiting(seen).map_or(String::new(), |why| format!("; {why}"))
         );
         return no("RollingOut", message, false);
     }
@@ -263,11 +278,31 @@ fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &
         state: State::True,
         reason: "Serving".into(),
         message: format!(
-            "{origin} (sha256:{}…) serves in {all} of {all} pods of {kind} {name}, signed by {by}",
+            "{origin} (sha256:{}…) serves in {all} of {all} pods of {kind} {name}, signed by {by}{further}",
             digest.map(|digest| digest.short()).unwrap_or_default()
         ),
         stalled: false,
     }
+}
+
+/// What the first pod waits for that is on its way.
+fn waiting(seen: &Seen<'_>) -> Option<String> {
+    let of = |pod: &PodStanding| match &pod.stand {
+        Stand::Pending(why) => Some(why.clone()),
+        Stand::Proven { .. } if !pod.ready => {
+            let there = seen
+                .found
+                .pods
+                .iter()
+                .find(|there| there.name_any() == pod.name)?;
+            let statuses = there.status.as_ref()?.container_statuses.as_ref()?;
+            statuses.iter().find_map(server_failure)
+        }
+        Stand::Proven { .. } | Stand::Unproven { .. } => None,
+    };
+    seen.pods
+        .iter()
+        .find_map(|pod| Some(format!("{}: {}", pod.name, of(pod)?)))
 }
 
 /// The first image of the workload's template of which nobody knows what it is.

@@ -47,6 +47,7 @@ use gather::gather;
 use looks::Begun;
 pub(super) use looks::Looks;
 pub use plan::{Desired, Held, Judgement, Plan, plan};
+pub(in crate::controller) use serving::server_failure;
 pub use serving::{PodFailure, Rollout, rollout};
 pub use status::{Outcome, status};
 

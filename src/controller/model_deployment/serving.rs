@@ -124,7 +124,7 @@ fn failure(model: &RunningModel, pods: &[Pod]) -> Option<PodFailure> {
 
 /// Why a server does not serve. One that ended is told by how it ended and not by what the kubelet does about it just now,
 /// which changes with every try.
-fn server_failure(status: &ContainerStatus) -> Option<String> {
+pub(in crate::controller) fn server_failure(status: &ContainerStatus) -> Option<String> {
     if status.ready {
         return None;
     }

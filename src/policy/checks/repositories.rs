@@ -5,7 +5,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::Says;
 use crate::{
-    evidence::{Finding, Reason, Reference, RuleId},
+    evidence::{Finding, Origin, Reason, Reference, RuleId},
     policy::{Facts, Problem, Rules},
 };
 
@@ -140,9 +140,15 @@ pub fn allowed(facts: &Facts, rules: &Rules) -> Option<Finding> {
         says.pass(format!("{name} is an allowed repository"))
     } else {
         let allowed = repositories.globs.join(", ");
+        let remedy = match facts.origin {
+            Origin::Registry(_) => "push the model to one of them, or have it added".to_owned(),
+            Origin::Volume { .. } | Origin::Mounted => {
+                format!("have {name} added to model.repositories, or deliver the model from one of them")
+            }
+        };
         says.fail(
             Reason::RepositoryNotAllowed,
-            format!("{name} is not among the repositories the policy allows ({allowed}): push the model to one of them, or have it added"),
+            format!("{name} is not among the repositories the policy allows ({allowed}): {remedy}"),
         )
     })
 }
@@ -242,6 +248,16 @@ mod tests {
             finding.message,
             "registry.example/models/digits is not among the repositories the policy allows (registry.example/other/*): \
              push the model to one of them, or have it added"
+        );
+        let volume = Facts {
+            origin: Origin::Mounted,
+            ..facts(Evidence::Known(verified(&[1])))
+        };
+        let message = allowed(&volume, &rules).unwrap().message;
+        assert!(
+            message
+                .ends_with("have mounted added to model.repositories, or deliver the model from one of them"),
+            "{message}"
         );
     }
 }

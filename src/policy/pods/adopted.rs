@@ -98,14 +98,7 @@ pub fn ways(
         },
     };
     let asked = !required_keys(world, &namespace).is_empty();
-    let owed = Evidence::Owed(keys.iter().map(|key| key.fingerprint).collect());
-    // Where no policy that is enforced asks for signatures, nothing is put into pods, and the others are told so.
-    let nobody_looks = "its pods are not verified while no policy that asks for signatures is enforced";
-    let facts = Facts {
-        observed: (!asked).then(|| Evidence::Wait(nobody_looks.to_owned())),
-        ..Facts::about(world, &namespace, &model.name_any(), origin, pinned(model), owed)
-            .declared(&model.spec)
-    };
+    let facts = promised(model, &namespace, origin, world, now);
     vec![Way {
         adoption: asked.then(|| Adoption {
             mount_path,
@@ -114,6 +107,26 @@ pub fn ways(
         }),
         decision: evaluate(&facts, world, now),
     }]
+}
+
+/// What is known of content that lies in a volume before a pod has looked: what its verifier will see to.
+pub fn promised(
+    model: &ModelDeployment,
+    namespace: &str,
+    origin: Origin,
+    world: &World,
+    now: Timestamp,
+) -> Facts {
+    let digest = pinned(model);
+    let keys = sufficient_keys(world, namespace, digest, now);
+    let owed = Evidence::Owed(keys.iter().map(|key| key.fingerprint).collect());
+    // Where no policy that is enforced asks for signatures, nothing is put into pods, and the others are told so.
+    let nobody_looks = "its pods are not verified while no policy that asks for signatures is enforced";
+    let asked = !required_keys(world, namespace).is_empty();
+    Facts {
+        observed: (!asked).then(|| Evidence::Wait(nobody_looks.to_owned())),
+        ..Facts::about(world, namespace, &model.name_any(), origin, digest, owed).declared(&model.spec)
+    }
 }
 
 /// Content of a registry: what is asked for, and what serves already.
@@ -282,7 +295,8 @@ pub(super) fn judge(
         let mut found = unfit(&spec, request.spec, &adoption, settings);
         found.extend(odd(&spec));
         found.extend(adoption.images.moved(&spec));
-        if request.model().is_none() {
+        // Admission labels what it could fit: only of that is the missing label worth a word.
+        if found.is_empty() && request.model().is_none() {
             found.push(format!(
                 "metadata.labels[{MODEL_LABEL}]: is missing, admission puts it there"
             ));

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::ResourceExt as _;
 
-use super::{Recorded, Way, isolated};
+use super::{Recorded, Way, isolated, pending::pending};
 use crate::{
     api::{MODEL_LABEL, v1alpha1::ModelDeployment},
     evidence::{CopyReport, Digest, Failure, Origin, Reason},
     policy::{Decision, Evidence, Facts, Verification, World, evaluate, pinned},
     workload::{
-        AdoptedSource, Adoption, PodSettings, SOURCE_VOLUME, Terms, VERIFY_CONTAINER, fit, odd, terms, unfit,
-        verifier,
+        AdoptedSource, Adoption, PodSettings, Terms, VERIFY_CONTAINER, claimed, copied_from, fit, odd, terms,
+        unfit, verifier,
     },
 };
 
@@ -145,7 +145,7 @@ impl Standing<'_> {
             return self.unproven(pod, Reason::PodNotAsPlanned.as_str(), "spec: is missing".into());
         };
         let Some(verifier) = verifier(spec) else {
-            let message = "nothing verified the model in this pod: it is older than the ModelDeployment, or admission was away: have it made anew";
+            let message = "nothing verified the model in this pod: it is older than the ModelDeployment or than the policy that has models verified: have it made anew";
             return self.unproven(pod, "NotVerified", message.into());
         };
         let image = verifier.image.as_deref().unwrap_or_default();
@@ -192,10 +192,11 @@ impl Standing<'_> {
     fn found(&self, pod: &Pod, way: &Way, adoption: &Adoption) -> Stand {
         let line = match verifier_status(pod).map(outcome) {
             None | Some(Outcome::Running) => {
-                return Stand::Pending(format!("{VERIFY_CONTAINER} has not ended yet"));
+                return Stand::Pending(pending(pod, verifier_status(pod)));
             }
             Some(Outcome::Failed(failure)) => {
-                return self.unproven(pod, failure.reason.as_str(), failure.message);
+                let message = self.in_its_words(pod, failure.message);
+                return self.unproven(pod, failure.reason.as_str(), message);
             }
             Some(Outcome::Succeeded(line)) => line,
         };
@@ -247,6 +248,19 @@ impl Standing<'_> {
             return Stand::Proven { found, decision };
         }
         once_found(self.refused(pod, decision))
+    }
+
+    /// What the verifier said, with the model called as its specification does: where a container sees it means nothing outside.
+    fn in_its_words(&self, pod: &Pod, message: String) -> String {
+        let verifier = pod.spec.as_ref().and_then(verifier);
+        let called = match self.origin {
+            Origin::Mounted => "what the pod mounts".to_owned(),
+            Origin::Registry(_) | Origin::Volume { .. } => self.origin.to_string(),
+        };
+        match verifier.and_then(copied_from) {
+            Some(from) => message.replace(from, &called),
+            None => message,
+        }
     }
 
     /// What the operator's own verification found of content from a registry.
@@ -351,19 +365,12 @@ fn as_claimed(adoption: &Adoption, spec: &PodSpec) -> Adoption {
 /// The adoption of a pod that was made before the model's source was changed: with the claim and the folder that its verifier reads.
 /// None of one that reads no claim of its own.
 fn from_where_it_says(adoption: &Adoption, spec: &PodSpec) -> Option<Adoption> {
-    let claim = spec
-        .volumes
-        .iter()
-        .flatten()
-        .find(|volume| volume.name == SOURCE_VOLUME)?;
-    let claim = claim.persistent_volume_claim.as_ref()?.claim_name.clone();
-    let mounts = verifier(spec)?.volume_mounts.as_ref()?;
-    let mount = mounts.iter().find(|mount| mount.name == SOURCE_VOLUME)?;
+    let (claim, path) = claimed(spec)?;
     Some(Adoption {
         mount_path: adoption.mount_path.clone(),
         source: AdoptedSource::Claim {
             claim,
-            path: mount.sub_path.clone(),
+            path,
             terms: terms(spec)?,
         },
         images: adoption.images.clone(),

@@ -18,7 +18,7 @@ use super::{MODEL_VOLUME, Pins, PodSettings, RunningModel, shape};
 
 pub use kserve::{KSERVE_SOURCE, awaits_kserve, kserve_would_repeat};
 pub use patch::additions;
-pub use verifier::{SOURCE_VOLUME, Terms, VERIFY_CONTAINER, of as verifier, terms};
+pub use verifier::{Terms, VERIFY_CONTAINER, claim as claimed, from as copied_from, of as verifier, terms};
 
 /// How many problems are told of one pod.
 const MAX_PROBLEMS: usize = 5;
@@ -164,7 +164,7 @@ fn container(pod: &mut PodSpec, planned: Container, adoption: &Adoption) -> Opti
             let differences = shape::container_differences(&planned, &verifier::without_token(&init[at]));
             if !differences.is_empty() {
                 return Some(format!(
-                    "{}: {VERIFY_CONTAINER} is Probity's own, and is put into the pod by admission: take it out of the template",
+                    "{}: {VERIFY_CONTAINER} is Probity's own, and is put into the pod by admission: have the pod made anew, and if the template has it, take it out there",
                     differences.join("; ")
                 ));
             }

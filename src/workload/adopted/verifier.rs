@@ -16,7 +16,7 @@ use crate::{
 /// The init container's name. It means nothing to anybody but this operator's own admission.
 pub const VERIFY_CONTAINER: &str = "probity-verify";
 /// The volume of the claim that the model comes from, which the verifier alone mounts.
-pub const SOURCE_VOLUME: &str = "probity-source";
+const SOURCE_VOLUME: &str = "probity-source";
 const SOURCE_DIR: &str = "/source";
 const MODEL_DIR: &str = "/model";
 const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -70,8 +70,14 @@ pub(super) fn planned(adoption: &Adoption, source: &Source, settings: &PodSettin
                 }),
                 ..Volume::default()
             };
+            // The whole volume, and the folder as an argument: of a sub-path that is not there the kubelet would make folders
+            // on somebody's claim.
+            let from = match path {
+                Some(path) => format!("{SOURCE_DIR}/{path}"),
+                None => SOURCE_DIR.to_owned(),
+            };
             Planned {
-                container: copy(terms, SOURCE_VOLUME, path.clone()),
+                container: copy(terms, SOURCE_VOLUME, None, &from),
                 volumes: vec![model(None), own],
             }
         }
@@ -81,15 +87,15 @@ pub(super) fn planned(adoption: &Adoption, source: &Source, settings: &PodSettin
                 Source::Elsewhere | Source::Own => (SOURCE_VOLUME, None),
             };
             Planned {
-                container: copy(terms, volume, part),
+                container: copy(terms, volume, part, SOURCE_DIR),
                 volumes: vec![model(None)],
             }
         }
     }
 }
 
-fn copy(terms: &Terms, volume: &str, part: Option<String>) -> Container {
-    let mut args: Vec<String> = ["copy", "--from", SOURCE_DIR, "--dir", MODEL_DIR]
+fn copy(terms: &Terms, volume: &str, part: Option<String>, from: &str) -> Container {
+    let mut args: Vec<String> = ["copy", "--from", from, "--dir", MODEL_DIR]
         .map(ToOwned::to_owned)
         .into();
     let pairs = terms.keys.iter().map(|key| ("--key", key.clone()));
@@ -159,7 +165,25 @@ pub(super) fn without_token(verifier: &Container) -> Container {
     verifier
 }
 
-/// Where it reads.
+/// The claim that the verifier of this pod reads, and the folder on it; none where it reads no claim of its own.
+///
+/// Like [`terms`] it reads what the pod says.
+pub fn claim(pod: &PodSpec) -> Option<(String, Option<String>)> {
+    let mut volumes = pod.volumes.iter().flatten();
+    let volume = volumes.find(|volume| volume.name == SOURCE_VOLUME)?;
+    let claim = volume.persistent_volume_claim.as_ref()?.claim_name.clone();
+    let from = from(of(pod)?)?.strip_prefix(SOURCE_DIR)?;
+    Some((claim, from.strip_prefix('/').map(ToOwned::to_owned)))
+}
+
+/// The folder that it copies from, as it sees it.
+pub fn from(verifier: &Container) -> Option<&str> {
+    let args = verifier.args.as_ref()?;
+    let copies = args.first()? == "copy" && args.get(1)? == "--from";
+    args.get(2).filter(|_| copies).map(String::as_str)
+}
+
+/// What it mounts to read.
 pub(super) fn reads(verifier: &Container) -> Option<&VolumeMount> {
     verifier
         .volume_mounts

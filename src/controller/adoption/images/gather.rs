@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::PodSpec};
-use kube::{
-    Api, ResourceExt as _,
-    api::{DynamicObject, ListParams},
-};
+use k8s_openapi::api::core::v1::PodSpec;
+use serde_json::Value;
 
 use super::super::{
     super::{Context, Error},
-    gather::{KSERVE_LABEL, gather, read},
+    gather::{gather, makers, read},
 };
 use crate::{
     api::v1alpha1::{ModelDeployment, WorkloadRef},
@@ -38,41 +35,14 @@ pub(super) async fn template(
     let Some(object) = read(context, namespace, workload).await? else {
         return Ok(None);
     };
-    let pods = if workload.kind == "InferenceService" {
-        kserves(context, namespace, &object).await?
-    } else {
-        of(&object).into_iter().collect()
-    };
+    let makers = makers(context, namespace, workload, &object).await?;
+    let pods: Vec<PodSpec> = makers.iter().filter_map(of).collect();
     Ok(Some(joined(&pods)))
 }
 
-/// The pods that the Deployments of an `InferenceService` are to make. A label is anybody's to write; the controller is who
-/// has the uid.
-async fn kserves(context: &Context, namespace: &str, service: &DynamicObject) -> Result<Vec<PodSpec>, Error> {
-    let api: Api<Deployment> = context.api(namespace);
-    let labelled = ListParams::default().labels(&format!("{KSERVE_LABEL}={}", service.name_any()));
-    let listed = api.list(&labelled).await.map_err(|source| Error::Gather {
-        what: "the InferenceService's Deployments",
-        source,
-    })?;
-    let its = |deployment: &Deployment| {
-        deployment.owner_references().iter().any(|owner| {
-            owner.controller == Some(true)
-                && owner.kind == "InferenceService"
-                && Some(&owner.uid) == service.metadata.uid.as_ref()
-        })
-    };
-    let templates = listed
-        .items
-        .into_iter()
-        .filter(its)
-        .filter_map(|one| one.spec?.template.spec);
-    Ok(templates.collect())
-}
-
-/// The pod that the workload is to make, as far as this version can read it.
-fn of(object: &DynamicObject) -> Option<PodSpec> {
-    let pod = object.data.pointer("/spec/template/spec")?.clone();
+/// The pod that this is to make, as far as this version can read it.
+fn of(maker: &Value) -> Option<PodSpec> {
+    let pod = maker.pointer("/spec/template/spec")?.clone();
     serde_json::from_value(pod).ok()
 }
 
@@ -106,19 +76,17 @@ pub(super) async fn of_pods(
 
 #[cfg(test)]
 mod tests {
-    use kube::api::ApiResource;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn a_template_names_images_and_secrets() {
-        let mut object = DynamicObject::new("server", &ApiResource::erase::<Deployment>(&()));
-        object.data = json!({"spec": {"template": {"spec": {
+        let maker = json!({"spec": {"template": {"spec": {
             "imagePullSecrets": [{"name": "one"}, {}, {"name": "two"}, {"name": "one"}],
             "containers": [{"name": "server", "image": "server"}]
         }}}});
-        let template = joined(&of(&object).into_iter().collect::<Vec<_>>());
+        let template = joined(&of(&maker).into_iter().collect::<Vec<_>>());
         assert_eq!(template.secrets, ["one", "two"]);
         assert_eq!(
             template.images,
@@ -128,10 +96,8 @@ mod tests {
 
     #[test]
     fn what_has_no_template_names_nothing() {
-        let mut object = DynamicObject::new("server", &ApiResource::erase::<Deployment>(&()));
-        for data in [json!({}), json!({"spec": {"template": {"spec": "odd"}}})] {
-            object.data = data;
-            assert_eq!(of(&object), None);
+        for maker in [json!({}), json!({"spec": {"template": {"spec": "odd"}}})] {
+            assert_eq!(of(&maker), None);
         }
         assert_eq!(joined(&[]), Template::default());
     }

@@ -12,6 +12,11 @@ use crate::policy::{
 
 /// The status of a model whose workload has these pods.
 fn told(scene: &Scene, pods: &[Value], found: &Found) -> ModelDeploymentStatus {
+    refused(scene, pods, found, None)
+}
+
+/// The same, while further pods are refused.
+fn refused(scene: &Scene, pods: &[Value], found: &Found, refusal: Option<&str>) -> ModelDeploymentStatus {
     let origin = scene.origin();
     let ways = ways(
         &scene.model,
@@ -25,6 +30,7 @@ fn told(scene: &Scene, pods: &[Value], found: &Found) -> ModelDeploymentStatus {
         workload: scene.model.spec.workload_ref.as_ref().unwrap(),
         origin: Ok(&origin),
         found,
+        refusal: refusal.map(ToOwned::to_owned),
         ways: &ways,
         pods: &scene.standing(&pods),
         held_up: false,
@@ -118,6 +124,57 @@ fn reasons(found: Found, pods: &[&str]) -> String {
     ready(&told(&scene, &pods.collect::<Vec<_>>(), &found)).1
 }
 
+#[test_case(&[] => ("PodsRefused".to_owned(), "Deployment server has no pods, for they are refused: why".to_owned()); "none")]
+#[test_case(&["verified"] => ("Serving".to_owned(), "signed by release; further pods are refused: why".to_owned()); "all that are there serve")]
+#[test_case(&["bare"] => ("PodsUnproven".to_owned(), "; further pods are refused: why".to_owned()); "those from before")]
+fn what_refuses_further_pods_is_repeated(pods: &[&str]) -> (String, String) {
+    let scene = Scene::new();
+    let pods = pods.iter().map(|kind| match *kind {
+        "verified" => scene.verified("a", CONTENT, 1),
+        _ => Scene::bare("a"),
+    });
+    let status = refused(&scene, &pods.collect::<Vec<_>>(), &there(), Some("why"));
+    let (_, reason, message) = ready(&status);
+    let from = ["signed by", "; further", "Deployment"];
+    let from = from.iter().find_map(|from| message.find(from));
+    (reason, message[from.unwrap_or_default()..].to_owned())
+}
+
+#[test]
+fn a_pod_on_its_way_says_what_it_waits_for() {
+    let scene = Scene::new();
+    let mut waits = scene.fitted("a");
+    waits["status"] = json!({"conditions": [
+        {"type": "PodScheduled", "status": "False", "message": "persistentvolumeclaim \"models\" not found"}
+    ]});
+    let (_, _, message) = ready(&told(&scene, &[waits], &there()));
+    assert_eq!(
+        message,
+        "0 of 1 pods of Deployment server verified the model, 0 are ready; a: it is not scheduled: persistentvolumeclaim \"models\" not found"
+    );
+}
+
+#[test]
+fn a_server_that_does_not_come_up_says_why() {
+    let scene = Scene::new();
+    let mut fails = scene.verified("a", CONTENT, 1);
+    fails["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+    fails["status"]["containerStatuses"] = json!([{
+        "name": "server", "ready": false, "restartCount": 3, "image": "", "imageID": "",
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 3, "reason": "Error"}}
+    }]);
+    let found = Found {
+        pods: vec![pod(fails.clone())],
+        ..there()
+    };
+    let (_, reason, message) = ready(&told(&scene, &[fails], &found));
+    assert_eq!(reason, "RollingOut");
+    assert!(
+        message.ends_with("0 are ready; a: the server ended with exit code 3 and is started again"),
+        "{message}"
+    );
+}
+
 #[test]
 fn without_a_policy_nothing_serves_and_what_is_there_is_told() {
     let mut scene = Scene::new();
@@ -159,6 +216,7 @@ fn a_specification_that_makes_no_sense_is_told() {
         workload: scene.model.spec.workload_ref.as_ref().unwrap(),
         origin: Err(&problem),
         found: &there(),
+        refusal: None,
         ways: &[],
         pods: &[],
         held_up: false,

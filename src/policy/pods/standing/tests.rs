@@ -64,7 +64,8 @@ fn one_whose_replacement_would_be_refused_stays() {
 #[test_case("/spec/initContainers/0/image", json!("evil@sha256:00") => "PodNotAsPlanned, to be replaced"; "another verifier")]
 #[test_case("/spec/initContainers/0/command", json!(["sh", "-c", "echo"]) => "PodNotAsPlanned, to be replaced"; "another command")]
 #[test_case("/spec/initContainers/0/env", json!([{"name": "A", "value": "b"}]) => "PodNotAsPlanned, to be replaced"; "variables")]
-#[test_case("/spec/initContainers/0/volumeMounts/0/subPath", json!("digits/2") => "PodNotAsPlanned, to be replaced once another is proven"; "another folder")]
+#[test_case("/spec/initContainers/0/volumeMounts/0/subPath", json!("digits/2") => "PodNotAsPlanned, to be replaced"; "a part of the claim")]
+#[test_case("/spec/initContainers/0/args/2", json!("/source/digits/2") => "PodNotAsPlanned, to be replaced once another is proven"; "another folder")]
 #[test_case("/spec/containers/0/volumeMounts/0/readOnly", json!(false) => "PodNotAsPlanned, to be replaced"; "the model writable")]
 #[test_case("/metadata/labels/probity.dev~1model", json!("other") => "PodNotAsPlanned, to be replaced"; "another model's label")]
 #[test_case("/status/initContainerStatuses/0/state/terminated/message", json!("") => "Internal, to be replaced"; "no report")]
@@ -74,8 +75,31 @@ fn a_report_is_believed_only_from_the_planned_pod(pointer: &str, value: Value) -
     let scene = Scene::new();
     let mut changed = scene.verified("a", CONTENT, 1);
     let (parent, field) = pointer.rsplit_once('/').unwrap();
-    changed.pointer_mut(parent).unwrap()[field.replace("~1", "/")] = value;
+    match changed.pointer_mut(parent).unwrap() {
+        Value::Array(list) => list[field.parse::<usize>().unwrap()] = value,
+        object => object[field.replace("~1", "/")] = value,
+    }
     word(&scene, changed)
+}
+
+#[test]
+fn what_the_verifier_said_calls_the_model_as_its_specification_does() {
+    let scene = Scene::new();
+    let mut pod = scene.verified("a", CONTENT, 1);
+    let said = json!({"reason": "Io", "message": "there is no folder /source/digits/1: correct the path"});
+    pod["status"]["initContainerStatuses"][0]["state"] =
+        json!({"terminated": {"exitCode": 60, "message": said.to_string()}});
+    let stand = scene.standing(&[super::super::samples::pod(pod)]).remove(0).stand;
+    let Stand::Unproven { reason, message, .. } = stand else {
+        panic!("{stand:?}")
+    };
+    assert_eq!(
+        (reason.as_str(), message.as_str()),
+        (
+            "Io",
+            "there is no folder volume:models/digits/1: correct the path"
+        )
+    );
 }
 
 #[test]
