@@ -85,9 +85,17 @@ impl Finding {
 
 impl RuleId {
     /// Whether somebody may take it upon themselves that it does not hold. Revocation always wins, what cannot be applied says
-    /// nothing that could be waived, and without those about pods none of the others would hold.
+    /// nothing that could be waived, what an account may do is no model's to choose, and without those about pods none of the
+    /// others would hold.
     pub const fn is_waivable(self) -> bool {
-        matches!(self, Self::ModelSignature | Self::ModelRepositories)
+        matches!(
+            self,
+            Self::ModelSignature
+                | Self::ModelRepositories
+                | Self::IsolationNetwork
+                | Self::IsolationHardening
+                | Self::IsolationRuntimeClasses
+        )
     }
 
     /// The stable name.

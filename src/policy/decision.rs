@@ -124,6 +124,14 @@ impl Decision {
         }
     }
 
+    /// The same, to be made again at this time at the latest.
+    pub(super) fn until(self, until: Option<Timestamp>) -> Self {
+        Self {
+            until: self.until.into_iter().chain(until).min(),
+            ..self
+        }
+    }
+
     pub(super) fn of(mut findings: Vec<Finding>) -> Self {
         fn order(finding: &Finding) -> impl Ord + '_ {
             let Finding {
@@ -197,7 +205,7 @@ pub fn evaluate(facts: &Facts, world: &World, now: Timestamp) -> Decision {
     findings.extend(unresolved(facts, &rules));
     findings.extend(too_many_keys(&rules, Effect::Enforce));
     findings.extend(too_many_keys(&rules, Effect::Warn));
-    let waived = waiver::apply(&mut findings, facts, world, now);
+    let waived = waiver::apply(&mut findings, &waiver::Subject::of(facts), world, now);
     let until = facts.digest.and_then(|digest| {
         let ends = |rules: &&Rules| checks::approval::until(digest, rules, now);
         rules.iter().filter_map(ends).min()

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, iter};
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     accept::network::{egress_fault, peer_fault},
     ceiling::{above, pods_within},
     rbac::Ceiling,
+    waiver,
 };
 use crate::{
     api::v1alpha1::{
@@ -160,18 +162,17 @@ pub enum NetworkWish {
 ///
 /// Policies ask for both directions; a model that declares `clients` closes the one, and with `egress` the other. Of declared
 /// egress that is kept which lies below the ceiling of every policy that asks, whole rules at a time; of monitoring that which
-/// every one of them names. So a further policy never opens more.
-pub fn network_wish(model: &ModelDeployment, world: &World) -> NetworkWish {
+/// every one of them names. So a further policy never opens more. A ceiling that somebody waived for the model does not bound
+/// it; `now` is for when that ends.
+pub fn network_wish(model: &ModelDeployment, world: &World, now: Timestamp) -> NetworkWish {
     let namespace = model.namespace().unwrap_or_default();
     let selecting: Vec<&Rules> = world.policies_of(&namespace).collect();
     // Who a broken selector was meant for is not known: it neither closes nor opens anything.
     let meant = |rules: &&&Rules| rules.namespaces != NamespaceSelector::Broken;
     let enforced = |rules: &&Rules| rules.effect_of(RuleId::IsolationNetwork) == Effect::Enforce;
-    let asking: Vec<&NetworkRule> = selecting
-        .iter()
-        .filter(meant)
-        .filter(|rules| enforced(rules))
-        .filter_map(|rules| rules.isolation.network.as_ref())
+    let asking = selecting.iter().filter(meant).filter(|rules| enforced(rules));
+    let asking: Vec<(&Rules, &NetworkRule)> = asking
+        .filter_map(|rules| Some((*rules, rules.isolation.network.as_ref()?)))
         .collect();
     let spec = &model.spec;
     if asking.is_empty() && spec.clients.is_none() && spec.egress.is_none() {
@@ -186,8 +187,14 @@ pub fn network_wish(model: &ModelDeployment, world: &World) -> NetworkWish {
         };
     }
     let closed = !asking.is_empty();
+    let subject = waiver::Subject::whole(model);
+    let waived =
+        |rules: &Rules| waiver::stands(RuleId::IsolationNetwork, &rules.policy, &subject, world, now);
+    let bounding = asking.iter().filter(|(rules, _)| !waived(rules));
+    let bounding: Vec<&NetworkRule> = bounding.map(|(_, network)| *network).collect();
+    let asking: Vec<&NetworkRule> = asking.iter().map(|(_, network)| *network).collect();
     let below = |rule: &&EgressRule| {
-        egress_fault(rule).is_none() && asking.iter().all(|asking| above(rule, &asking.ceiling).is_none())
+        egress_fault(rule).is_none() && bounding.iter().all(|one| above(rule, &one.ceiling).is_none())
     };
     let egress = spec.egress.iter().flatten().filter(below).cloned().collect();
     NetworkWish::Closed(Openings {

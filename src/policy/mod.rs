@@ -45,6 +45,6 @@ pub use requirements::{MAX_KEYS, is_enforced, observed_keys, required_keys, suff
 pub use rules::{ApprovalRule, Exemption, Problem, Rules, SignerRule};
 pub use select::{NamespaceSelector, selecting};
 pub use verdicts::Verifications;
-pub use waiver::WaiverRule;
+pub use waiver::{WaiverRule, waived_until};
 pub use world::World;
 pub use written::Policy;

@@ -32,7 +32,7 @@ pub use template::Template;
 use super::{
     Decision, Rules, Verifications, World,
     decision::{no_policy, pass},
-    opening, selecting,
+    opening, selecting, waiver,
 };
 use crate::{
     api::{
@@ -106,7 +106,9 @@ pub fn judge(
     match (request.model(), recorded.model) {
         (_, Some(model)) if model.spec.workload_ref.is_some() => {
             let judged = adopted::judge(model, request, recorded, world, plans.settings(), now);
-            judged.with(isolated::findings(request, fits_pods(model, world), &rules))
+            let mut isolation = isolated::findings(request, fits_pods(model, world), &rules);
+            let until = waiver::apply(&mut isolation, &waiver::Subject::whole(model), world, now);
+            judged.with(isolation).until(until)
         }
         // Is exactly the planned pod, and what of it is anybody's choice is a question about the model.
         (Some(name), _) => managed::judge(name, request, recorded, world, plans, now),

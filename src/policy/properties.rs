@@ -19,9 +19,9 @@ use super::{
 use crate::{
     api::{
         GOVERNED_LABEL,
-        v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy},
+        v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy, EgressRule},
     },
-    evidence::{Digest, Effect, Failure, Reason, Reference, RuleId, Verdict},
+    evidence::{Class, Digest, Effect, Failure, Reason, Reference, RuleId, Verdict},
 };
 
 const KEYS: [u8; 4] = [1, 2, 3, 4];
@@ -112,6 +112,8 @@ fn body() -> impl Strategy<Value = (String, Value)> {
             json!({"effect": "Enforce", "hardening": "Restricted", "runtimeClasses": ["kata"]}),
             json!({"effect": "Audit", "runtimeClasses": ["kata", "runc"]}),
             json!({"effect": "Warn", "hardening": "Restricted"}),
+            json!({"network": "DefaultDeny"}),
+            json!({"effect": "Warn", "network": "DefaultDeny", "egressCeiling": EGRESS.map(range)}),
             json!({}),
         ]),
     );
@@ -187,6 +189,20 @@ fn evidence() -> impl Strategy<Value = Evidence<Verification>> {
     ]
 }
 
+/// What a model may declare that it reaches.
+const EGRESS: [&str; 2] = ["192.0.2.0/24", "198.51.100.0/24"];
+
+fn range(cidr: &str) -> Value {
+    json!({"to": [{"ipBlock": {"cidr": cidr}}], "ports": [{"port": 443}]})
+}
+
+fn egress() -> impl Strategy<Value = Vec<EgressRule>> {
+    vec(select(EGRESS.to_vec()), 0..2).prop_map(|ranges| {
+        let rules = ranges.into_iter().map(range);
+        rules.map(|rule| serde_json::from_value(rule).unwrap()).collect()
+    })
+}
+
 fn server() -> impl Strategy<Value = Option<ServerFacts>> {
     let class = option::of(select(vec!["kata", "runc"]).prop_map(ToOwned::to_owned));
     let server = (any::<bool>(), class).prop_map(|(memory_limited, runtime_class)| ServerFacts {
@@ -204,15 +220,17 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
         option::weighted(0.9, Just(SUBJECT)),
         prop::bool::weighted(0.9),
         server(),
+        egress(),
     )
         .prop_map(
-            |(verification, observed, labelled, digest, governed, server): (
+            |(verification, observed, labelled, digest, governed, server, egress): (
                 _,
                 _,
                 bool,
                 Option<Digest>,
                 bool,
                 Option<ServerFacts>,
+                Vec<EgressRule>,
             )| {
                 let mut facts = samples::facts(verification);
                 if labelled {
@@ -224,6 +242,7 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
                     governed,
                     digest,
                     observed,
+                    egress,
                     server,
                     ..facts
                 }
@@ -234,8 +253,14 @@ fn facts(evidence: impl Strategy<Value = Evidence<Verification>>) -> impl Strate
 /// A waiver of some rules for the model that all of this is about.
 fn waiver() -> impl Strategy<Value = WaiverRule> {
     let rules = vec(
-        select(vec![RuleId::ModelSignature, RuleId::ModelRepositories]),
-        1..3,
+        select(vec![
+            RuleId::ModelSignature,
+            RuleId::ModelRepositories,
+            RuleId::IsolationNetwork,
+            RuleId::IsolationHardening,
+            RuleId::IsolationRuntimeClasses,
+        ]),
+        1..5,
     );
     let digest = option::of(Just(SUBJECT));
     let policies = option::of(select(vec![
@@ -252,6 +277,12 @@ fn waiver() -> impl Strategy<Value = WaiverRule> {
         until: samples::at(until),
         approved_by: "ada@bank.example".into(),
     })
+}
+
+/// Why content is refused that nobody could want.
+fn bad() -> Vec<Reason> {
+    let reasons = Reason::ALL.iter().copied();
+    reasons.filter(|reason| reason.class() != Class::Policy).collect()
 }
 
 fn everywhere() -> NamespaceSelector {
@@ -394,23 +425,69 @@ proptest! {
         prop_assert!(verdict([rules.clone(), vec![further]].concat()) >= verdict(rules));
     }
 
-    /// Of another model, namespace or content, or over: it is as if it were not there.
+    /// Of another model, namespace or content: it is as if it were not there, also when it is over.
     #[test]
     fn a_waiver_that_does_not_cover_the_model_changes_nothing(
-        facts in facts(evidence()), rules in vec(policy(), 1..4), waiver in waiver(), what in 0..4_u8,
+        facts in facts(evidence()), rules in vec(policy(), 1..4), waiver in waiver(), what in 0..3_u8, now in 0_i64..20,
     ) {
         let mut waiver = waiver;
         match what {
             0 => waiver.model = "other".into(),
             1 => waiver.namespace = "elsewhere".into(),
-            2 => waiver.digest = Some(OTHER),
-            _ => waiver.until = samples::at(10),
+            _ => waiver.digest = Some(OTHER),
         }
         let decide = |waivers: Vec<WaiverRule>| {
             let world = World { rules: rules.clone(), waivers, ..World::default() };
-            evaluate(&facts, &world, samples::at(10))
+            evaluate(&facts, &world, samples::at(now))
         };
         prop_assert_eq!(decide(vec![waiver]), decide(Vec::new()));
+    }
+
+    /// One that is over leaves nothing but words behind: that it is over.
+    #[test]
+    fn a_waiver_that_is_over_changes_nothing_but_what_is_said(
+        facts in facts(evidence()), rules in vec(policy(), 1..4), waiver in waiver(),
+    ) {
+        let decide = |waivers: Vec<WaiverRule>| {
+            let world = World { rules: rules.clone(), waivers, ..World::default() };
+            evaluate(&facts, &world, samples::at(20))
+        };
+        let (mut with, without) = (decide(vec![waiver.clone()]), decide(Vec::new()));
+        for finding in &mut with.findings {
+            if let Some((said, _)) = finding.message.split_once(" (the Waiver until-signed by") {
+                prop_assert!(finding.verdict == Verdict::Fail && waiver.rules.contains(&finding.rule));
+                finding.message = said.to_owned();
+            }
+        }
+        prop_assert_eq!(with, without);
+    }
+
+    /// However many there are, and whatever they name: what is revoked, altered, malformed or not known stays outside.
+    #[test]
+    fn no_waiver_admits_what_is_known_to_be_bad_or_not_known(
+        facts in facts(prop_oneof![
+            unknown(),
+            select(bad()).prop_map(|reason| Evidence::Known(refused(&[1, 2], reason, "why"))),
+            Just(Evidence::Owed([].into())),
+        ]),
+        mut rules in vec(policy(), 0..3), mut strict in enforced(), waivers in vec(waiver(), 0..5), now in 0_i64..20,
+    ) {
+        // Somebody vouches for it as well, and that is not enough either.
+        strict.approved = [(SUBJECT, vec![samples::approval("Ada", None), samples::approval("Bob", None)])].into();
+        rules.push(strict);
+        let world = World { rules, waivers, ..World::default() };
+        let decision = evaluate(&facts, &world, samples::at(now));
+        prop_assert!(!decision.admits(), "{:?}", decision);
+    }
+
+    #[test]
+    fn no_waiver_admits_what_is_revoked(
+        facts in facts(evidence()), mut rules in vec(policy(), 0..3), mut strict in enforced(), waivers in vec(waiver(), 0..5),
+    ) {
+        strict.revoked.insert(SUBJECT, "poisoned".to_owned());
+        rules.push(strict);
+        let world = World { rules, waivers, ..World::default() };
+        prop_assert!(!evaluate(&facts, &world, samples::at(0)).admits());
     }
 
     /// Findings of other rules stay as they are, and what is waived was a wish of a policy's that failed.
@@ -428,7 +505,7 @@ proptest! {
             if let Some(by) = &finding.waived_by {
                 prop_assert!(waiver.rules.contains(&finding.rule) && by.waiver == waiver.name);
                 prop_assert!(finding.rule != RuleId::ModelRevoked && finding.rule != RuleId::Policy);
-                prop_assert_eq!(finding.reason.map(Reason::class), Some(crate::evidence::Class::Policy));
+                prop_assert_eq!(finding.reason.map(Reason::class), Some(Class::Policy));
                 prop_assert!(after.until.is_some_and(|until| until <= waiver.until));
             } else {
                 prop_assert!(before.findings.contains(finding));

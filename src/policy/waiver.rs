@@ -1,13 +1,15 @@
 //! Exceptions: a finding that somebody took upon themselves, for a time, does not deny. Pure.
 //! What is known to be bad is beyond it: revoked content, content that is not what was signed, and what cannot be judged.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, iter};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Facts, Problem, World};
+use kube::ResourceExt as _;
+
+use super::{Evidence, Facts, Problem, Request, World, pinned};
 use crate::{
-    api::v1alpha1::{MAX_WAIVER_DAYS, Waiver},
+    api::v1alpha1::{MAX_WAIVER_DAYS, ModelDeployment, Waiver},
     evidence::{Class, Digest, Finding, Reason, RuleId, Verdict, WaivedBy},
 };
 
@@ -62,48 +64,106 @@ impl WaiverRule {
         })
     }
 
-    /// Whether it speaks of this model, as far as that is known, and is not over.
-    fn covers(&self, facts: &Facts, now: Timestamp) -> bool {
-        let content = self.digest.is_none_or(|digest| facts.digest == Some(digest));
-        self.namespace == facts.namespace && self.model == facts.model && content && now < self.until
+    /// Whether it is for this model, whenever.
+    fn is_for(&self, namespace: &str, model: &str) -> bool {
+        self.namespace == namespace && self.model == model
+    }
+
+    /// Whether it speaks of all that this model may run, as far as that is known, whenever.
+    fn speaks_of(&self, subject: &Subject<'_>) -> bool {
+        let content = |digest| subject.contents.iter().all(|one| *one == Some(digest));
+        self.is_for(subject.namespace, subject.model) && self.digest.is_none_or(content)
+    }
+
+    /// Whether it is for this rule of this policy.
+    fn names(&self, rule: RuleId, policy: &str) -> bool {
+        let policies = self.policies.as_ref();
+        self.rules.contains(&rule) && policies.is_none_or(|policies| policies.contains(policy))
     }
 
     fn waives(&self, finding: &Finding) -> bool {
-        let named = |policy: &String| {
-            self.policies
-                .as_ref()
-                .is_none_or(|policies| policies.contains(policy))
-        };
         // What somebody wants may be waived. What is broken or altered is no wish, and what is not known yet may be that.
         let wish = finding
             .reason
             .is_some_and(|reason| reason.class() == Class::Policy);
+        let policy = finding.policy.as_deref();
         finding.verdict == Verdict::Fail
             && wish
-            && self.rules.contains(&finding.rule)
-            && finding.policy.as_ref().is_some_and(named)
+            && policy.is_some_and(|policy| self.names(finding.rule, policy))
     }
 }
 
-/// Lets pass what is waived of these findings, and says by whom; until when that holds, if anything was.
+/// The model that is judged, for whoever looks for its waivers.
+#[derive(Debug, Clone)]
+pub(super) struct Subject<'a> {
+    namespace: &'a str,
+    model: &'a str,
+    /// Everything that its pods may run: at least one, and none where that is not known. A waiver for one content must not let
+    /// another one in.
+    contents: Vec<Option<Digest>>,
+    /// Whether a verifier in its pods looks for signatures: it knows keys, and no waiver.
+    owed: bool,
+}
+
+impl<'a> Subject<'a> {
+    /// The model that these facts are about.
+    pub(super) fn of(facts: &'a Facts) -> Self {
+        Self {
+            namespace: &facts.namespace,
+            model: &facts.model,
+            contents: vec![facts.digest],
+            owed: matches!(facts.verification, Evidence::Owed(_)),
+        }
+    }
+
+    /// This model, whichever of its pods is looked at.
+    pub(super) fn whole(model: &'a ModelDeployment) -> Self {
+        let asked = match Request::of(model) {
+            Request::Known { digest, .. } => Some(digest),
+            Request::Refused(_) | Request::Unresolved { .. } => pinned(model),
+        };
+        let serving = model.status.as_ref().and_then(|status| status.serving.as_ref());
+        Self {
+            namespace: model.metadata.namespace.as_deref().unwrap_or_default(),
+            model: model.metadata.name.as_deref().unwrap_or_default(),
+            contents: iter::once(asked)
+                .chain(serving.map(|serving| Some(serving.digest)))
+                .collect(),
+            owed: false,
+        }
+    }
+}
+
+/// Lets pass what is waived of these findings, and says by whom; until when that holds, if anything was. What was waived and is
+/// no more says that.
 pub(super) fn apply(
     findings: &mut [Finding],
-    facts: &Facts,
+    subject: &Subject<'_>,
     world: &World,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let covering: Vec<_> = world
+    let speaking: Vec<_> = world
         .waivers
         .iter()
-        .filter(|waiver| waiver.covers(facts, now))
+        .filter(|waiver| waiver.speaks_of(subject))
         .collect();
     let mut until: Option<Timestamp> = None;
     for finding in findings {
+        if subject.owed && finding.rule == RuleId::ModelSignature {
+            continue;
+        }
         // Of several the one that lasts longest: when it ends, so does the exception.
-        let waiving = covering.iter().filter(|waiver| waiver.waives(finding));
+        let waiving = speaking.iter().filter(|waiver| waiver.waives(finding));
         let Some(waiver) = waiving.max_by_key(|waiver| (waiver.until, &waiver.name)) else {
             continue;
         };
+        if waiver.until <= now {
+            finding.message = bounded(format!(
+                "{} (the Waiver {} by {} was over at {}: have it mended, or another one made)",
+                finding.message, waiver.name, waiver.approved_by, waiver.until
+            ));
+            continue;
+        }
         finding.verdict = Verdict::Pass;
         finding.message = bounded(format!(
             "{} (waived until {} by {}: Waiver {})",
@@ -119,17 +179,37 @@ pub(super) fn apply(
     until
 }
 
+/// Whether somebody took this rule of this policy upon themselves for whatever the model runs.
+pub(super) fn stands(
+    rule: RuleId,
+    policy: &str,
+    subject: &Subject<'_>,
+    world: &World,
+    now: Timestamp,
+) -> bool {
+    world
+        .waivers
+        .iter()
+        .any(|waiver| waiver.speaks_of(subject) && waiver.names(rule, policy) && now < waiver.until)
+}
+
+/// When the first of the waivers for this model ends that are not over; none when there is none.
+pub fn waived_until(model: &ModelDeployment, world: &World, now: Timestamp) -> Option<Timestamp> {
+    let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
+    let its = world
+        .waivers
+        .iter()
+        .filter(|waiver| waiver.is_for(&namespace, &name));
+    its.map(|waiver| waiver.until).filter(|until| now < *until).min()
+}
+
 /// Whether somebody waived this rule for this model, whatever its content and whenever.
 pub(super) fn is_waived(rule: RuleId, policy: &str, namespace: &str, model: &str, world: &World) -> bool {
-    world.waivers.iter().any(|waiver| {
-        waiver.namespace == namespace
-            && waiver.model == model
-            && waiver.rules.contains(&rule)
-            && waiver
-                .policies
-                .as_ref()
-                .is_none_or(|policies| policies.contains(policy))
-    })
+    let mut its = world
+        .waivers
+        .iter()
+        .filter(|waiver| waiver.is_for(namespace, model));
+    its.any(|waiver| waiver.names(rule, policy))
 }
 
 /// What is wrong with a waiver that somebody makes now.

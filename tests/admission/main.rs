@@ -21,4 +21,5 @@ mod rights;
 mod standard;
 #[path = "../testbed/mod.rs"]
 mod testbed;
+mod waivers;
 mod written;

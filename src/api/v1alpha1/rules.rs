@@ -185,8 +185,13 @@ pub fn object_names() -> Rule {
 
 /// Rules that somebody may take upon themselves: `RuleId::is_waivable` says the same.
 pub fn waivable() -> Rule {
-    Rule::new("self.all(rule, rule in ['model.signature', 'model.repositories'])")
-        .message("only model.signature and model.repositories can be waived: revocation always wins, and the others are no wishes")
+    Rule::new(concat!(
+        "self.all(rule, rule in ['model.signature', 'model.repositories', 'isolation.network', 'isolation.hardening', ",
+        "'isolation.runtimeClasses'])",
+    ))
+    .message(
+        "only model.signature, model.repositories, isolation.network, isolation.hardening and isolation.runtimeClasses can be waived: revocation always wins, and the others are no wishes of one model's",
+    )
 }
 
 /// What was approved is what counts.

@@ -34,8 +34,9 @@ use crate::evidence::{Digest, RuleId};
 #[x_kube(validation = rules::waiver_stays())]
 #[expect(clippy::duplicated_attributes, reason = "several columns are texts")]
 pub struct WaiverSpec {
-    /// Which rules, as findings name them: `model.signature`. Not `policy`, not `model.revoked`, and none about pods: those
-    /// hold whatever anybody waives.
+    /// Which rules, as findings name them: `model.signature`, `model.repositories`, `isolation.network` (its egress may lie above
+    /// the ceiling, and is opened), `isolation.hardening`, `isolation.runtimeClasses`. Not `policy`, not `model.revoked`, and
+    /// none about what pods of a model are: those hold whatever anybody waives.
     #[x_kube(merge_strategy = ListMerge::Set, validation = rules::waivable())]
     #[schemars(length(min = 1, max = 16))]
     pub rules: Vec<RuleId>,

@@ -27,8 +27,8 @@ use crate::{
         World, accept,
         accept::accept_name,
         folder_hash, is_enforced, pinned,
-        pods::{PodStanding, Recorded, Standing, Way, next_to_evict, pin, ways},
-        selecting,
+        pods::{PodStanding, Recorded, Stand, Standing, Way, next_to_evict, pin, ways},
+        selecting, waived_until,
     },
     workload::Plans,
 };
@@ -42,7 +42,7 @@ const UNSETTLED: Duration = Duration::from_secs(15);
 /// How soon otherwise.
 const SETTLED: Duration = Duration::from_secs(120);
 
-/// One look at the workload of a model. `verifications` are those the model owns.
+/// One look at the workload of a model; when the next one is due. `verifications` are those the model owns.
 pub(super) async fn reconcile(
     context: &Context,
     model: &ModelDeployment,
@@ -50,12 +50,12 @@ pub(super) async fn reconcile(
     verifications: &[ArtifactVerification],
     world: &World,
     now: Timestamp,
-) -> Result<Duration, Error> {
+) -> Result<Timestamp, Error> {
     let namespace = model.namespace().unwrap_or_default();
     let found = gather(context, model, workload).await?;
     // A workload that another model governs is that one's to isolate.
     let selector = found.selector.clone().filter(|_| found.taken_by.is_none());
-    let isolation = isolate(context, model, world, selector, &found.pods, false).await?;
+    let isolation = isolate(context, model, (world, now), selector, &found.pods, false).await?;
     let recorded = Recorded {
         model: Some(model),
         verifications,
@@ -113,11 +113,23 @@ pub(super) async fn reconcile(
         }
     }
     let workload = new.workload.unwrap_or_default();
-    Ok(if workload.pods > 0 && workload.proven == workload.pods {
+    let pause = if workload.pods > 0 && workload.proven == workload.pods {
         SETTLED
     } else {
         UNSETTLED
-    })
+    };
+    let next = now.checked_add(pause).unwrap_or(now);
+    let ends = ends(&ways, &pods).chain(waived_until(model, world, now));
+    Ok(ends.fold(next, Timestamp::min))
+}
+
+/// When the clock alone may change what was decided.
+fn ends(ways: &[Way], pods: &[PodStanding]) -> impl Iterator<Item = Timestamp> {
+    let of_pods = pods.iter().filter_map(|pod| match &pod.stand {
+        Stand::Proven { decision, .. } => decision.until,
+        Stand::Pending(_) | Stand::Unproven { .. } => None,
+    });
+    ways.iter().filter_map(|way| way.decision.until).chain(of_pods)
 }
 
 /// Deletes the pods that are not proven, all at once and whatever disruption budgets say, once policy has what serves stopped.

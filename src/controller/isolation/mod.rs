@@ -5,6 +5,7 @@ mod drift;
 mod isolated;
 mod probe;
 
+use jiff::Timestamp;
 use k8s_openapi::{
     api::{core::v1::Pod, networking::v1::NetworkPolicy},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
@@ -66,12 +67,17 @@ pub struct Seen {
 pub(super) async fn isolate(
     context: &Context,
     model: &ModelDeployment,
-    world: &World,
+    (world, now): (&World, Timestamp),
     selector: Option<LabelSelector>,
     pods: &[Pod],
     cut: bool,
 ) -> Result<Seen, Error> {
-    let isolation = carry_out(context, model, world, selector, cut).await?;
+    let wish = if cut {
+        NetworkWish::Closed(Openings::NONE)
+    } else {
+        network_wish(model, world, now)
+    };
+    let isolation = carry_out(context, model, wish, selector, cut).await?;
     let name_taken = match &isolation {
         Isolation::NameTaken(name) => Some(format!("NetworkPolicy {name}")),
         Isolation::Open | Isolation::NoPods | Isolation::Applied(_) => None,
@@ -86,7 +92,7 @@ pub(super) async fn isolate(
 async fn carry_out(
     context: &Context,
     model: &ModelDeployment,
-    world: &World,
+    wish: NetworkWish,
     selector: Option<LabelSelector>,
     cut: bool,
 ) -> Result<Isolation, Error> {
@@ -94,11 +100,6 @@ async fn carry_out(
     let api: Api<NetworkPolicy> = context.api(&model.namespace().unwrap_or_default());
     let there = context.applier.read(&api, &name).await?;
     let ours = there.as_ref().filter(|there| is_controlled_by(*there, &uid));
-    let wish = if cut {
-        NetworkWish::Closed(Openings::NONE)
-    } else {
-        network_wish(model, world)
-    };
     let openings = match wish {
         NetworkWish::Closed(openings) => openings,
         NetworkWish::AsItIs => return Ok(ours.map_or(Isolation::Open, standing)),

@@ -34,7 +34,7 @@ use crate::{
         v1alpha1::{ArtifactVerification, ModelDeployment, ModelDeploymentStatus, WorkloadRef},
     },
     cluster::{Applied, patch_status, set_gate},
-    policy::World,
+    policy::{World, waived_until},
     workload::{Workload, own_pods},
 };
 
@@ -137,7 +137,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     let isolation = isolate(
         &context,
         &model,
-        &world,
+        (&world, now),
         Some(own_pods(&model)),
         &snapshot.pods,
         plan.cut,
@@ -179,7 +179,11 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     if outcome.name_taken.is_some() {
         return Ok(Action::requeue(NAME_TAKEN_PAUSE));
     }
-    let until = plan.until();
+    let until = plan
+        .until()
+        .into_iter()
+        .chain(waived_until(&model, &world, now))
+        .min();
     context.looks.settle(&model, &basis, until);
     Ok(next_look(until, now))
 }
@@ -198,9 +202,9 @@ async fn adopted(
         let plan = plan(model, snapshot, world, &context.settings.pods(), now);
         carry_out(context, model, snapshot, &plan).await?;
     }
-    let pause = adoption::reconcile(context, model, workload, &snapshot.verifications, world, now).await?;
+    let next = adoption::reconcile(context, model, workload, &snapshot.verifications, world, now).await?;
     context.succeeded(model);
-    Ok(now.checked_add(pause).unwrap_or(now))
+    Ok(next)
 }
 
 /// When to look at a model that changes with nothing but the clock.

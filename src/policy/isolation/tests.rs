@@ -13,7 +13,7 @@ use crate::{
         v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy},
     },
     evidence::Digest,
-    policy::{compile, trust::TrustRoots, unreadable},
+    policy::{WaiverRule, compile, trust::TrustRoots, unreadable},
     workload::samples,
 };
 
@@ -69,7 +69,7 @@ fn world(rules: Vec<Rules>) -> World {
 }
 
 fn closed(part: &Value, rules: Vec<Rules>) -> Openings {
-    match network_wish(&model(part), &world(rules)) {
+    match network_wish(&model(part), &world(rules), Timestamp::UNIX_EPOCH) {
         NetworkWish::Closed(openings) => openings,
         other => panic!("{other:?}"),
     }
@@ -86,14 +86,14 @@ fn closed(part: &Value, rules: Vec<Rules>) -> Openings {
 #[test_case(&json!({"clients": []}), vec![] => NetworkWish::Closed(Openings { ingress: Some(vec![]), egress: None }); "clients close the way in")]
 #[test_case(&json!({"egress": []}), vec![] => NetworkWish::Closed(Openings { ingress: None, egress: Some(vec![]) }); "egress closes the way out")]
 fn who_asks(part: &Value, rules: Vec<Rules>) -> NetworkWish {
-    network_wish(&model(part), &world(rules))
+    network_wish(&model(part), &world(rules), Timestamp::UNIX_EPOCH)
 }
 
 #[test]
 fn clients_and_monitoring_reach_the_port_of_the_server() {
     let mut asked = model(&json!({"clients": [{"from": tellers()}]}));
     let world = world(vec![deny(&json!({"monitoring": [metrics()]}))]);
-    let inlets = |model: &ModelDeployment| match network_wish(model, &world) {
+    let inlets = |model: &ModelDeployment| match network_wish(model, &world, Timestamp::UNIX_EPOCH) {
         NetworkWish::Closed(openings) => openings.ingress.unwrap(),
         other => panic!("{other:?}"),
     };
@@ -149,6 +149,59 @@ fn egress_is_kept_below_every_ceiling(policies: Vec<Value>) -> usize {
         .len()
 }
 
+/// A waiver for what `digits` declares, until a second, for this content or any.
+fn waiver(model: &str, rule: RuleId, digest: Option<u8>, policy: Option<&str>) -> WaiverRule {
+    WaiverRule {
+        namespace: "bank".into(),
+        name: "until-narrower".into(),
+        rules: [rule].into(),
+        model: model.into(),
+        digest: digest.map(|byte| Digest::from_bytes([byte; 32])),
+        policies: policy.map(|policy| [policy.to_owned()].into()),
+        until: Timestamp::from_second(10).unwrap(),
+        approved_by: "ada@bank.example".into(),
+    }
+}
+
+#[test_case(waiver("digits", RuleId::IsolationNetwork, None, None), 0 => 1; "it is opened")]
+#[test_case(waiver("digits", RuleId::IsolationNetwork, Some(0xaa), None), 0 => 1; "for this content")]
+#[test_case(waiver("digits", RuleId::IsolationNetwork, Some(0xbb), None), 0 => 0; "for other content")]
+#[test_case(waiver("digits", RuleId::IsolationNetwork, None, Some("ClusterDeploymentPolicy/baseline")), 0 => 1; "of this policy")]
+#[test_case(waiver("digits", RuleId::IsolationNetwork, None, Some("ClusterDeploymentPolicy/other")), 0 => 0; "of another policy")]
+#[test_case(waiver("digits", RuleId::IsolationHardening, None, None), 0 => 0; "of another rule")]
+#[test_case(waiver("letters", RuleId::IsolationNetwork, None, None), 0 => 0; "for another model")]
+#[test_case(waiver("digits", RuleId::IsolationNetwork, None, None), 10 => 0; "that is over")]
+fn egress_above_a_ceiling_that_is_waived(waiver: WaiverRule, now: i64) -> usize {
+    let world = World {
+        waivers: vec![waiver],
+        ..world(vec![deny(&json!({}))])
+    };
+    let model = model(&json!({"egress": [range("192.0.2.0/24")]}));
+    let now = Timestamp::from_second(now).unwrap();
+    match network_wish(&model, &world, now) {
+        NetworkWish::Closed(openings) => openings.egress.unwrap().len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Nobody reaches the credentials of a node, whatever is waived: a range that makes no sense is not opened either.
+#[test]
+fn what_makes_no_sense_is_not_opened_by_a_waiver() {
+    let world = World {
+        waivers: vec![waiver("digits", RuleId::IsolationNetwork, None, None)],
+        ..world(vec![deny(&json!({}))])
+    };
+    let model = model(&json!({"egress": [range("192.0.2.1/24"), range("169.254.169.254/32")]}));
+    let wish = network_wish(&model, &world, Timestamp::UNIX_EPOCH);
+    assert_eq!(
+        wish,
+        NetworkWish::Closed(Openings {
+            ingress: Some(vec![]),
+            egress: Some(vec![])
+        })
+    );
+}
+
 #[test_case(&json!({}), "spec.isolation", "asks for nothing"; "an empty section")]
 #[test_case(&json!({"network": "DefaultDeny", "egressCeiling": [range("192.0.2.1/24")]}), "spec.isolation.egressCeiling[0].to[0].ipBlock.cidr", "first address"; "a range of two spellings")]
 #[test_case(&json!({"network": "DefaultDeny", "monitoring": [{}]}), "spec.isolation.monitoring[0]", "needs namespaceSelector"; "everybody by accident")]
@@ -182,7 +235,7 @@ proptest! {
         egress in vec(select(vec![range("192.0.2.0/24"), range("192.0.3.0/24"), range("198.51.100.0/24")]), 0..3),
     ) {
         let model = model(&json!({"clients": [{"from": tellers()}], "egress": egress}));
-        let wish = |rules| match network_wish(&model, &world(rules)) {
+        let wish = |rules| match network_wish(&model, &world(rules), Timestamp::UNIX_EPOCH) {
             NetworkWish::Closed(openings) => openings,
             other => panic!("{other:?}"),
         };

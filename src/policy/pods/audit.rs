@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::v1alpha1::{ModelDeployment, WorkloadRef},
     evidence::{Effect, Reason, RuleId, Verdict},
-    policy::{Decision, World, accept, accept::accept_name},
+    policy::{Decision, World, accept, accept::accept_name, waiver},
     workload::{Plans, controller},
 };
 
@@ -117,9 +117,10 @@ pub fn audit(
         owners: there.owners,
     };
     let adopting = recorded.model.filter(|model| model.spec.workload_ref.is_some());
-    let adopted = adopting
-        .and_then(|model| stands(model, &request, recorded, world, plans, now))
-        .map(|stands| stands.and(isolation(&request, world)));
+    let adopted = adopting.and_then(|model| {
+        let stands = stands(model, &request, recorded, world, plans, now)?;
+        Some(stands.and(isolation(model, &request, world, now)))
+    });
     let mut audited = adopted.unwrap_or_else(|| Audited::of(&judge(&request, recorded, world, plans, now)));
     if is_static {
         for said in &mut audited.said {
@@ -181,9 +182,10 @@ fn stands(
 }
 
 /// What is said of its isolation, where how it stands with its model is judged by itself.
-fn isolation(request: &PodRequest<'_>, world: &World) -> Audited {
+fn isolation(model: &ModelDeployment, request: &PodRequest<'_>, world: &World, now: Timestamp) -> Audited {
     let rules = applying(request.namespace, world).unwrap_or_default();
-    let found = isolated::findings(request, true, &rules);
+    let mut found = isolated::findings(request, true, &rules);
+    waiver::apply(&mut found, &waiver::Subject::whole(model), world, now);
     if found.is_empty() {
         return Audited {
             verdict: Verdict::Pass,

@@ -3,14 +3,16 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::ResourceExt as _;
 use serde::Deserialize as _;
 
 use super::{PodRequest, applying};
 use crate::{
+    api::v1alpha1::ModelDeployment,
     evidence::{Effect, Finding, RuleId, Verdict},
-    policy::{Rules, World, checks, hardening::with_defaults},
+    policy::{Rules, World, checks, hardening::with_defaults, waiver},
 };
 
 /// What each policy says of the pod; nothing where none asks.
@@ -59,13 +61,15 @@ fn hardens(rules: &[&Rules]) -> bool {
     })
 }
 
-/// Whether another pod like this one would be let in, as far as this is concerned.
-pub(super) fn replaceable(pod: &Pod, namespace: &str, world: &World) -> bool {
-    let (Some(spec), Ok(rules)) = (&pod.spec, applying(namespace, world)) else {
+/// Whether another pod like this one of the model's would be let in, as far as this is concerned.
+pub(super) fn replaceable(pod: &Pod, model: &ModelDeployment, world: &World, now: Timestamp) -> bool {
+    let namespace = model.namespace().unwrap_or_default();
+    let (Some(spec), Ok(rules)) = (&pod.spec, applying(&namespace, world)) else {
         return false;
     };
-    let filled = filled(spec, namespace, world);
-    let found = of(&filled, pod.annotations(), true, &rules);
+    let filled = filled(spec, &namespace, world);
+    let mut found = of(&filled, pod.annotations(), true, &rules);
+    waiver::apply(&mut found, &waiver::Subject::whole(model), world, now);
     found.iter().all(|one| one.counts_as() == Verdict::Pass)
 }
 

@@ -63,6 +63,7 @@ pub(crate) fn with_additions(mut object: Value, patch: &Value) -> Value {
     object
 }
 
+#[derive(Clone)]
 pub(crate) struct Scene {
     pub model: ModelDeployment,
     pub world: World,

@@ -316,8 +316,8 @@ impl Standing<'_> {
                         && (fitted || fit(spec, adoption, self.settings).is_ok())
                 })
         };
-        let namespace = self.model.namespace().unwrap_or_default();
-        let let_in = self.ways.iter().any(lets) && isolated::replaceable(pod, &namespace, self.world);
+        let let_in =
+            self.ways.iter().any(lets) && isolated::replaceable(pod, self.model, self.world, self.now);
         if let_in && !verifier_failed(pod) {
             Replacement::Better
         } else {

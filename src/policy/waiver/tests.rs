@@ -6,12 +6,12 @@ use test_case::test_case;
 
 use super::*;
 use crate::{
-    evidence::Failure,
+    evidence::{Effect, Failure},
     policy::{
-        Decision, Evidence, Rules, Verification,
+        Decision, Evidence, NetworkRule, Rules, ServerFacts, Verification,
         checks::repositories::Repositories,
         evaluate,
-        samples::{SUBJECT, at, facts, refused, rules, signer, verified},
+        samples::{SUBJECT, at, facts, isolated, refused, rules, signer, verified},
     },
 };
 
@@ -87,6 +87,92 @@ fn it_is_over_by_itself(now: i64) -> bool {
     decide(unsigned(), release(), &waiver(json!({})), now).admits()
 }
 
+/// Whoever is woken by it reads what ended, and by whom it was.
+#[test]
+fn what_was_waived_says_that_it_is_over() {
+    let decision = decide(unsigned(), release(), &waiver(json!({})), DAY);
+    assert_eq!(
+        (decision.reason(), decision.until),
+        (Some(Reason::Unsigned), None)
+    );
+    assert!(
+        decision.message().ends_with(
+            "(the Waiver until-signed by ada@bank.example was over at 1970-01-02T00:00:00Z: have it mended, or another one made)"
+        ),
+        "{decision:?}"
+    );
+}
+
+/// What the model declares is above what the policy allows.
+fn wide() -> (Facts, Rules) {
+    let egress = json!([{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"port": 443}]}]);
+    let facts = Facts {
+        egress: serde_json::from_value(egress).unwrap(),
+        server: Some(ServerFacts {
+            memory_limited: false,
+            runtime_class: None,
+        }),
+        ..facts(Evidence::Known(verified(&[1])))
+    };
+    let mut rules = isolated(Effect::Enforce, true, &["kata"]);
+    rules.isolation.network = Some(NetworkRule::default());
+    (facts, rules)
+}
+
+#[test_case(&["isolation.network", "isolation.hardening", "isolation.runtimeClasses"] => Vec::<Reason>::new(); "all three")]
+#[test_case(&["isolation.network"] => vec![Reason::NotHardened, Reason::RuntimeClassNotAllowed]; "the network alone")]
+#[test_case(&["isolation.hardening"] => vec![Reason::EgressAboveCeiling, Reason::RuntimeClassNotAllowed]; "hardening alone")]
+#[test_case(&["isolation.runtimeClasses"] => vec![Reason::EgressAboveCeiling, Reason::NotHardened]; "the runtime alone")]
+fn each_rule_of_isolation_is_waived_by_itself(rules: &[&str]) -> Vec<Reason> {
+    let (facts, strict) = wide();
+    let world = World {
+        rules: vec![strict],
+        waivers: WaiverRule::of(&waiver(json!({"/spec/rules": rules})), at(0))
+            .into_iter()
+            .collect(),
+        ..World::default()
+    };
+    let decision = evaluate(&facts, &world, at(10));
+    let failed = decision
+        .findings
+        .iter()
+        .filter(|one| one.verdict == Verdict::Fail);
+    let mut reasons: Vec<Reason> = failed.filter_map(|one| one.reason).collect();
+    reasons.sort();
+    assert_eq!(decision.admits(), reasons.is_empty());
+    reasons
+}
+
+/// `probity copy` in a pod trusts the keys that it was told, and reads no waivers: to let the pod in would promise too much.
+#[test]
+fn what_a_pod_verifies_by_itself_is_not_waived() {
+    let mut two = release();
+    two.threshold = 2;
+    let owed = || Evidence::Owed([crate::policy::samples::fingerprint(1)].into());
+    let decision = decide(owed(), two, &waiver(json!({})), 10);
+    assert_eq!(decision.reason(), Some(Reason::SignerMismatch));
+    assert_eq!(decision.waived().next(), None);
+    assert!(decide(owed(), release(), &waiver(json!({})), 10).admits());
+}
+
+/// Of a model that rolls out from one content to another, a waiver for one of them does not speak.
+#[test]
+fn a_waiver_of_one_content_is_not_for_a_model_that_runs_another() {
+    let rule =
+        |digest: Digest| WaiverRule::of(&waiver(json!({"/spec/subject/digest": digest})), at(0)).unwrap();
+    let mut subject = Subject {
+        namespace: "bank",
+        model: "digits",
+        contents: vec![Some(SUBJECT)],
+        owed: false,
+    };
+    assert!(rule(SUBJECT).speaks_of(&subject));
+    subject.contents.push(Some(Digest::from_bytes([9; 32])));
+    assert!(!rule(SUBJECT).speaks_of(&subject));
+    subject.contents = vec![None];
+    assert!(!rule(SUBJECT).speaks_of(&subject));
+}
+
 #[test_case(json!({}) => true; "as it is")]
 #[test_case(json!({"/spec/subject/digest": SUBJECT}) => true; "of this very content")]
 #[test_case(json!({"/spec/subject/digest": Digest::from_bytes([9; 32])}) => false; "of other content")]
@@ -143,6 +229,28 @@ fn a_repository_is_asked_where_that_is_waived() {
     assert_eq!((elsewhere("digits"), elsewhere("letters")), (false, true));
 }
 
+/// Whoever looks at the model has to look again then.
+#[test]
+fn the_first_end_of_those_that_are_not_over_is_told() {
+    let rule = |changes: Value| WaiverRule::of(&waiver(changes), at(0)).unwrap();
+    let world = World {
+        waivers: vec![
+            rule(json!({"/spec/expires": "1970-01-03T00:00:00Z"})),
+            rule(json!({})),
+            rule(
+                json!({"/spec/subject/modelDeployment": "letters", "/spec/expires": "1970-01-01T00:00:20Z"}),
+            ),
+        ],
+        ..World::default()
+    };
+    let model = crate::workload::samples::model(SUBJECT);
+    let told = |now| waived_until(&model, &world, at(now)).map(Timestamp::as_second);
+    assert_eq!(
+        (told(10), told(DAY), told(2 * DAY)),
+        (Some(DAY), Some(2 * DAY), None)
+    );
+}
+
 #[test_case("1970-06-01T00:00:00Z" => 90 * DAY; "longer than ninety days")]
 #[test_case("1970-01-02T00:00:00Z" => DAY; "a day")]
 fn it_never_lasts_longer_than_ninety_days(expires: &str) -> i64 {
@@ -154,6 +262,8 @@ fn it_never_lasts_longer_than_ninety_days(expires: &str) -> i64 {
 #[test_case(json!({"/spec/expires": "1969-12-31T00:00:00Z"}) => vec!["spec.expires"]; "over already")]
 #[test_case(json!({"/spec/expires": "1970-04-02T00:00:00Z"}) => vec!["spec.expires"]; "too far ahead")]
 #[test_case(json!({"/spec/rules": ["model.revoked"]}) => vec!["spec.rules"]; "what always wins")]
+#[test_case(json!({"/spec/rules": ["isolation.rbac"]}) => vec!["spec.rules"]; "what its account may do")]
+#[test_case(json!({"/spec/rules": ["isolation.network", "isolation.hardening", "isolation.runtimeClasses"]}) => Vec::<String>::new(); "what it is kept apart by")]
 #[test_case(json!({"/spec/reason": " "}) => vec!["spec.reason"]; "for no reason")]
 fn whoever_makes_it_reads_what_is_wrong(changes: Value) -> Vec<String> {
     let found = problems(&waiver(changes), at(0));

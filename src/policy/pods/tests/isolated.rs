@@ -5,6 +5,7 @@ use test_case::test_case;
 
 use super::*;
 use crate::policy::{
+    WaiverRule,
     hardening::samples::{changed, standard},
     pods::samples::{Scene, pod as typed, with_additions},
     samples::isolated,
@@ -280,6 +281,72 @@ fn the_audit_says_so_of_pods_that_are_there() {
     let mut strict = scene.world.clone();
     strict.rules[0].isolation.effect = Effect::Enforce;
     assert_eq!(look(&strict).verdict, Verdict::Fail);
+    let mut waived = scene.clone();
+    waived.world = strict;
+    waiving(
+        &mut waived,
+        "digits",
+        &[RuleId::IsolationHardening],
+        scene.now + SignedDuration::from_hours(1),
+    );
+    assert_eq!(look(&waived.world).verdict, Verdict::Pass);
+}
+
+/// A waiver for the model `digits`, or another, of these rules, until a time.
+fn waiving(scene: &mut Scene, model: &str, rules: &[RuleId], until: Timestamp) {
+    scene.world.waivers = vec![WaiverRule {
+        namespace: "bank".into(),
+        name: "until-mended".into(),
+        rules: rules.iter().copied().collect(),
+        model: model.into(),
+        digest: None,
+        policies: None,
+        until,
+        approved_by: "ada@bank.example".into(),
+    }];
+}
+
+#[test]
+fn a_waiver_lets_in_the_pods_of_its_model_for_a_time_and_nobody_elses() {
+    let mut scene = adopting();
+    scene.world.rules[0].isolation.runtime_classes = ["kata".to_owned()].into();
+    let (pod, later) = (
+        scene.fitted("server-1"),
+        scene.now + SignedDuration::from_hours(1),
+    );
+    let both = [RuleId::IsolationHardening, RuleId::IsolationRuntimeClasses];
+    assert_eq!(governed(&scene, &pod).verdict, Verdict::Fail);
+    waiving(&mut scene, "letters", &both, later);
+    assert_eq!(governed(&scene, &pod).verdict, Verdict::Fail, "of another model");
+    waiving(&mut scene, "digits", &both[..1], later);
+    assert_eq!(
+        governed(&scene, &pod).reason(),
+        Some(Reason::RuntimeClassNotAllowed),
+        "of one rule"
+    );
+    waiving(&mut scene, "digits", &both, later);
+    let decision = governed(&scene, &pod);
+    assert!(decision.admits(), "{decision:?}");
+    assert_eq!((decision.waived().count(), decision.until), (2, Some(later)));
+    let now = scene.now;
+    waiving(&mut scene, "digits", &both, now);
+    assert_eq!(governed(&scene, &pod).verdict, Verdict::Fail, "that is over");
+    // What no policy can soften is not waived along with it.
+    waiving(&mut scene, "digits", &both, later);
+    let mut without = pod;
+    without["spec"]["initContainers"] = json!([]);
+    assert_eq!(governed(&scene, &without).reason(), Some(Reason::PodNotAsPlanned));
+    let mut alone = scene.clone();
+    alone.world.rules[0].unmanaged_pods = UnmanagedPods::Allow;
+    let door = Door {
+        world: alone.world,
+        ..Door::new()
+    };
+    assert_eq!(
+        door.ask(&bare(), "alice").verdict,
+        Verdict::Fail,
+        "a pod beside it is nobody's"
+    );
 }
 
 /// Evicted for want of proof, and then refused: that would be an outage.
@@ -291,6 +358,10 @@ fn a_pod_whose_replacement_would_not_be_hardened_is_not_evicted() {
     };
     assert!(replaceable(&Scene::new()));
     assert!(!replaceable(&adopting()));
+    let mut waived = adopting();
+    let later = waived.now + SignedDuration::from_hours(1);
+    waiving(&mut waived, "digits", &[RuleId::IsolationHardening], later);
+    assert!(replaceable(&waived));
 }
 
 fn some_rules() -> impl Strategy<Value = Rules> {
