@@ -53,6 +53,8 @@ mod stage;
 mod transport;
 #[path = "operator/trust.rs"]
 mod trust;
+#[path = "operator/waivers.rs"]
+mod waivers;
 
 #[allow(dead_code, reason = "shared with the tests of the registry client")]
 #[path = "registry/artifacts.rs"]

@@ -20,6 +20,7 @@ pub mod policy;
 mod report;
 mod retry;
 pub mod roles;
+mod satisfied;
 pub mod source;
 pub mod trust_root;
 pub mod world;

@@ -9,6 +9,8 @@ use crate::api::v1alpha1::ModelDeploymentStatus;
 
 /// The reason of `PolicySatisfied` while a policy that only warns does not hold.
 pub(super) const WOULD_DENY: &str = "WouldDeny";
+/// The reason of `PolicySatisfied` while somebody took upon themselves what does not hold.
+pub(super) const WAIVED: &str = "Waived";
 /// The reason of `Ready` and `Available` while what serves is cut off, and its network was seen to be shut.
 pub(super) const QUARANTINED: &str = "Quarantined";
 /// The same while its pods take no new connections, and nobody saw that its network is shut as well.
@@ -78,19 +80,21 @@ fn released(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) ->
     })
 }
 
-/// What a policy that only warns says of a model, when it says something else than before.
+/// What is tolerated of a model, when that is something else than before: that a policy which only warns would deny it, or that
+/// somebody waived what one that is enforced says.
 fn warning(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -> Option<Note> {
     let of = |status: &ModelDeploymentStatus| {
         find(status.conditions.as_deref(), "PolicySatisfied")
-            .filter(|condition| condition.reason == WOULD_DENY)
+            .filter(|condition| condition.reason == WOULD_DENY || condition.reason == WAIVED)
             .cloned()
     };
     let (before, now) = (old.and_then(of), of(new)?);
     let same = before.is_some_and(|before| before.message == now.message);
+    let action = if now.reason == WAIVED { "Waive" } else { "Warn" };
     (!same).then_some(Note {
         warning: true,
         reason: now.reason,
-        action: "Warn",
+        action,
         message: now.message,
     })
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the policy does about what turned bad.
-async fn on_violation(stage: &Stage, action: &str, seconds: u32) {
+pub async fn on_violation(stage: &Stage, action: &str, seconds: u32) {
     let spec = json!({"spec": {"onViolation": {"action": action, "gracePeriodSeconds": seconds}}});
     stage
         .policies()
@@ -65,7 +65,7 @@ pub async fn gate(stage: &Stage, name: &str, open: bool) {
 }
 
 /// Whether the Service selects the model's pods.
-async fn reached(stage: &Stage, name: &str) -> bool {
+pub async fn reached(stage: &Stage, name: &str) -> bool {
     let service: Service = stage.api().get(name).await.unwrap();
     !service
         .spec

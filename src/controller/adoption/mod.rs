@@ -235,3 +235,37 @@ async fn replace(
         Evicted::HeldUp => Ok(true),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use serde_json::json;
+
+    use super::*;
+    use crate::policy::pods::samples::{CONTENT, Scene, pod};
+
+    /// Not at the next round, which may be minutes later.
+    #[test]
+    fn a_workload_is_looked_at_when_what_lets_it_serve_is_over() {
+        let mut scene = Scene::new();
+        let expires = scene.now + SignedDuration::from_secs(7);
+        let approved =
+            json!({"threshold": 2, "approved": [{"digest": CONTENT, "by": "Ada", "expires": expires}]});
+        scene.policy(1, &approved);
+        let ends = |scene: &Scene| {
+            let ways = ways(
+                &scene.model,
+                scene.recorded(),
+                &scene.world,
+                &scene.settings,
+                scene.now,
+            );
+            let there = scene.standing(&[pod(scene.verified("a", CONTENT, 1))]);
+            ends(&ways, &there).min()
+        };
+        scene.model.spec.model.source.volume.as_mut().unwrap().digest = Some(CONTENT);
+        assert_eq!(ends(&scene), Some(expires));
+        scene.policy(1, &json!({}));
+        assert_eq!(ends(&scene), None, "nothing limits it");
+    }
+}

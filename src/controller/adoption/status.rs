@@ -8,6 +8,7 @@ use super::{
     super::{
         condition::{State, Wanted, conditions},
         model_deployment::server_failure,
+        satisfied::satisfied,
     },
     gather::Found,
 };
@@ -350,9 +351,7 @@ fn wanted(
         }
     };
     let satisfied = match decision {
-        Some(decision) if decision.admits() => {
-            Wanted::new("PolicySatisfied", State::True, "Satisfied", decision.sentence())
-        }
+        Some(decision) if decision.admits() => satisfied(decision, decision.sentence()),
         Some(decision) => {
             let reason = decision.reason().map_or("PolicyNotSatisfied", Reason::as_str);
             Wanted::new("PolicySatisfied", State::False, reason, decision.sentence())

@@ -20,7 +20,8 @@ use crate::{
 use super::{
     super::{
         condition::{State, Wanted, conditions},
-        notes::{QUARANTINE_PARTIAL, QUARANTINED, STOPPED, WOULD_DENY, signed},
+        notes::{QUARANTINE_PARTIAL, QUARANTINED, STOPPED, signed},
+        satisfied::satisfied,
     },
     plan::{Judgement, Plan, UNMEASURED},
     serving::Rollout,
@@ -547,29 +548,7 @@ fn policy_satisfied(plan: &Plan) -> Wanted {
         None => decision.sentence(),
     };
     match decision.verdict {
-        Verdict::Pass => match decision.warnings().next() {
-            Some(warning) => {
-                let policy = warning.policy.as_deref().unwrap_or("the policies that only warn");
-                let message = format!(
-                    "every enforced policy is satisfied; {policy} would deny it: {}",
-                    warning.message
-                );
-                Wanted::new(KIND, State::True, WOULD_DENY, message)
-            }
-            None if decision.waived().next().is_some() => {
-                let waived: Vec<_> = decision
-                    .waived()
-                    .map(|finding| finding.message.as_str())
-                    .collect();
-                Wanted::new(KIND, State::True, "Waived", waived.join("; "))
-            }
-            None => Wanted::new(
-                KIND,
-                State::True,
-                "Satisfied",
-                "every policy that selects the namespace is satisfied",
-            ),
-        },
+        Verdict::Pass => satisfied(decision, "every policy that selects the namespace is satisfied"),
         Verdict::Fail => Wanted::new(
             KIND,
             State::False,
