@@ -10,6 +10,7 @@ mod adoption;
 pub mod artifact_verification;
 mod audit;
 pub mod condition;
+pub mod excess;
 pub mod isolation;
 pub mod metrics;
 pub mod model_deployment;
@@ -34,7 +35,7 @@ use std::{
 
 use futures::{FutureExt as _, Stream, StreamExt as _, stream};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::{
     Api, Client, Resource,
     core::{ObjectMeta, Status},
@@ -60,7 +61,7 @@ use crate::{
 pub use crate::workload::{Cidr, NetworkSettings};
 
 use self::{
-    audit::Audits,
+    audit::{Audits, Held},
     isolation::Probes,
     metrics::Metrics,
     model_deployment::Looks,
@@ -85,6 +86,7 @@ pub struct Context {
     owners: Owners,
     tally: TallyView,
     audits: Audits,
+    held: Held,
     probes: Probes,
     touched: Touched,
 }
@@ -145,6 +147,7 @@ impl Context {
             looks: Arc::default(),
             owners: Owners::default(),
             audits: Audits::default(),
+            held: Held::default(),
             probes: Probes::default(),
             touched: Touched::default(),
             client,
@@ -200,6 +203,17 @@ impl Context {
     }
 
     async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
+        self.publish_about(object, note, None).await;
+    }
+
+    /// The same, about another object as well. Of those about one object alone, a further one with the same reason is counted
+    /// and not told.
+    async fn publish_about<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        note: Note,
+        secondary: Option<ObjectReference>,
+    ) {
         let event = Event {
             type_: if note.warning {
                 EventType::Warning
@@ -209,7 +223,7 @@ impl Context {
             reason: note.reason,
             note: Some(short_note(note.message)),
             action: note.action.into(),
-            secondary: None,
+            secondary,
         };
         if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
             tracing::warn!(%error, object = object.meta().name, "cannot publish an event");

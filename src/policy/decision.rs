@@ -110,6 +110,13 @@ impl Decision {
         &self.findings[..self.findings.len().min(MAX_FINDINGS)]
     }
 
+    /// The same with these among them, which count for nothing.
+    pub fn shown_with(&self, told: &[Finding]) -> Vec<Finding> {
+        let mut all = Self::of([&self.findings[..], told].concat()).findings;
+        all.truncate(MAX_FINDINGS);
+        all
+    }
+
     /// The decision with what else was found.
     pub(super) fn with(mut self, more: Vec<Finding>) -> Self {
         if more.is_empty() {

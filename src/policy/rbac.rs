@@ -18,7 +18,7 @@ pub(super) mod samples;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{Excess, audit, means_any};
+pub use audit::{Chain, Excess, audit, means_any};
 pub use binding::{Account, Accounts, Binding, Reach, RoleName};
 pub use ceiling::Ceiling;
 pub use judge::{Given, NewBinding, NewRole, judge_binding, judge_role, spoken_of};

@@ -5,21 +5,30 @@
 use std::{path::PathBuf, time::Duration};
 
 use k8s_openapi::api::{
+    core::v1::ObjectReference,
     events::v1::Event,
     networking::v1::NetworkPolicy,
     rbac::v1::{ClusterRoleBinding, RoleBinding},
 };
 use kube::{Api, Client, api::DeleteParams};
-use probity::api::v1alpha1::{ClusterDeploymentPolicy, PolicyStatus};
+use probity::{
+    api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, PolicyStatus},
+    evidence::{Effect, RuleId},
+};
 use serde_json::{Value, json};
 
 use crate::{
     artifacts::release_pem,
-    stage::{Operator, admin, apply, grant, model, policy, shared_hosts, trust_root, until, until_any},
+    stage::{
+        Operator, PATIENCE, admin, apply, condition, grant, model, policy, shared_hosts, trust_root, until,
+        until_any,
+    },
     testbed::{self, Server},
 };
 
 const OFTEN: Duration = Duration::from_secs(1);
+/// What a model says of its account.
+const RIGHTS: &str = "RightsWithinCeiling";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Waits until the policy's status is as wanted.
@@ -58,6 +67,25 @@ fn binding(kind: &str, name: &str, role: (&str, &str), subject: Value) -> Value 
         binding["metadata"]["namespace"] = json!("bank");
     }
     binding
+}
+
+/// So many looks at the bindings of the cluster are over.
+async fn looks(operator: &Operator, wanted: usize) {
+    let seen = || {
+        let requests = operator.requests.all();
+        let lists = requests
+            .iter()
+            .filter(|asked| asked.verb == "list" && asked.resource.ends_with("/clusterrolebindings"));
+        lists.count()
+    };
+    let looking = async {
+        while seen() < wanted {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking)
+        .await
+        .expect("rights are looked at again");
 }
 
 /// One story, because the steps need each other: an API server of its own costs seconds.
@@ -159,6 +187,54 @@ async fn rights_and_openings_that_no_admission_has_seen_are_found_with_what_give
         "{note}"
     );
 
+    // The model itself says by which chains, is stopped by none of them, and is told of each in an Event of its own.
+    let models: Api<ModelDeployment> = Api::namespaced(client.clone(), "bank");
+    let told = until(&models, "digits", "it says that its account exceeds", |model| {
+        let chains = ["ClusterRoleBinding everybody", "RoleBinding bank/looks"];
+        condition(model, RIGHTS).is_some_and(|one| {
+            one.reason == "RightsExceeded" && chains.iter().all(|chain| one.message.contains(chain))
+        })
+    })
+    .await;
+    let findings = told.status.as_ref().unwrap().findings.iter().flatten();
+    let findings: Vec<_> = findings
+        .filter(|finding| finding.rule == RuleId::IsolationRbac)
+        .collect();
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings.iter().all(|finding| finding.effect == Effect::Warn));
+    assert_eq!(
+        condition(&told, "PolicySatisfied").unwrap().reason,
+        "Resolving",
+        "what its account may do decides nothing"
+    );
+    let mut notes = Vec::new();
+    for (kind, name) in [("RoleBinding", "looks"), ("ClusterRoleBinding", "everybody")] {
+        let event = until_any(
+            &Api::<Event>::all(client.clone()),
+            &format!("an Event of the model about {kind} {name}"),
+            |event| {
+                let of = |object: &Option<ObjectReference>, kind: &str, name: &str| {
+                    object.as_ref().is_some_and(|object| {
+                        (object.kind.as_deref(), object.name.as_deref()) == (Some(kind), Some(name))
+                    })
+                };
+                event.reason.as_deref() == Some("RightsExceeded")
+                    && of(&event.regarding, "ModelDeployment", "digits")
+                    && of(&event.related, kind, name)
+            },
+        )
+        .await;
+        notes.push(event.note.unwrap_or_default());
+    }
+    assert!(
+        notes[0].contains("may get pods, for RoleBinding bank/looks"),
+        "{notes:?}"
+    );
+    assert!(
+        notes[1].contains("may get secrets") && notes[1].contains("for ClusterRoleBinding everybody"),
+        "{notes:?}"
+    );
+
     // A network policy of somebody's, and one that only looks as if it were the model's.
     let opens = |name: &str, selector: Value| {
         json!({
@@ -202,5 +278,20 @@ async fn rights_and_openings_that_no_admission_has_seen_are_found_with_what_give
         .await
         .unwrap();
     says(&client, "all is as it should be", quiet).await;
+    let within = until(&models, "digits", "its account is within the ceiling", |model| {
+        condition(model, RIGHTS).is_some_and(|one| one.reason == "WithinCeiling")
+    })
+    .await;
+    let findings = within.status.unwrap().findings;
+    assert!(
+        findings
+            .iter()
+            .flatten()
+            .all(|finding| finding.rule != RuleId::IsolationRbac)
+    );
     first.end();
+    // The next leader has nothing else to say, before it has looked and after it has.
+    let second = Operator::start_auditing(&kubeconfig, shared_hosts(), OFTEN);
+    looks(&second, 3).await;
+    assert_eq!(second.requests.written(), []);
 }

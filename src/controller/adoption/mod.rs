@@ -12,7 +12,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _, core::ObjectMeta};
 
-use super::{Context, Error, Note, isolation::isolate, notes::notes};
+use super::{
+    Context, Error, Note,
+    excess::{news, rights},
+    isolation::isolate,
+    notes::notes,
+};
 use crate::{
     api::{
         FIELD_MANAGER, RESOLVER_FIELD_MANAGER,
@@ -83,6 +88,8 @@ pub(super) async fn reconcile(
     let stopped = stop(context, model, world, &ways, &pods, now).await?;
     let held_up = !stopped && replace(context, model, world, &pods).await?;
     let plans = Plans::new(settings.clone());
+    let held = context.held.of(&namespace, &model.name_any());
+    let held = held.as_ref().map(|held| held.as_slice());
     let new = status(
         model,
         &Seen {
@@ -94,6 +101,7 @@ pub(super) async fn reconcile(
             pods: &pods,
             held_up,
             isolated: isolation.condition,
+            rights: rights(world, &namespace, held, model.status.as_ref()),
         },
         now,
     );
@@ -110,6 +118,9 @@ pub(super) async fn reconcile(
         context.touched.touch(&model.namespace().unwrap_or_default());
         for note in notes(old.as_ref(), &new) {
             context.publish(model, note).await;
+        }
+        for (note, binding) in news(held, old.as_ref()) {
+            context.publish_about(model, note, Some(binding)).await;
         }
     }
     let workload = new.workload.unwrap_or_default();

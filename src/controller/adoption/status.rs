@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 use super::{
     super::{
         condition::{State, Wanted, conditions},
+        excess::{Rights, findings},
         model_deployment::server_failure,
         satisfied::satisfied,
     },
@@ -44,6 +45,8 @@ pub(super) struct Seen<'a> {
     pub held_up: bool,
     /// What is known of its network, where anybody asks for isolation.
     pub isolated: Option<Wanted>,
+    /// What is said of the rights of the accounts that its pods run under.
+    pub rights: Rights,
 }
 
 /// What `Ready` says.
@@ -88,7 +91,7 @@ pub(super) fn status(model: &ModelDeployment, seen: &Seen<'_>, now: Timestamp) -
             generation,
             now,
         )),
-        findings: decision.map(|decision| decision.shown().to_vec()),
+        findings: findings(decision, &seen.rights),
     }
 }
 
@@ -372,6 +375,7 @@ fn wanted(
     };
     let mut wanted = vec![accepted, verified, satisfied, available];
     wanted.extend(seen.isolated.clone());
+    wanted.extend(seen.rights.condition.clone());
     wanted.push(Wanted::new(
         "Ready",
         summary.state,

@@ -1,6 +1,7 @@
 //! Looks at every pod of every governed namespace, again and again: admission sees what is made, and only while it is there.
 //! It reads and counts; what it found is told by the policies' own statuses and by the metrics.
 
+mod held;
 mod networks;
 mod report;
 mod rights;
@@ -21,6 +22,8 @@ use crate::{
     policy::rbac::{Accounts, Excess},
     workload::Plans,
 };
+pub(super) use held::{Beyond, Held};
+use held::{Runs, held};
 use report::Report;
 use rights::rights;
 use told::{opened, told};
@@ -139,6 +142,12 @@ struct Audit {
 }
 
 impl Audit {
+    /// Which model runs under which account.
+    fn runs(&self) -> Runs {
+        let runs = self.kept.values().flat_map(|kept| &kept.walked.runs);
+        runs.cloned().collect()
+    }
+
     async fn round(&mut self, context: &Context, round: Round) {
         let began = Instant::now();
         let world = context.world.current();
@@ -172,8 +181,12 @@ impl Audit {
         // Bindings are nobody's who is followed: each round looks at all of them.
         let accounts = self.kept.values().flat_map(|kept| kept.walked.accounts.clone());
         let accounts: Accounts = accounts.collect();
-        match rights(context, &accounts, &context.world.current()).await {
-            Ok(found) => self.rights = Some((accounts, found)),
+        let world = context.world.current();
+        match rights(context, &accounts, &world).await {
+            Ok(found) => {
+                context.held.tell(held(&self.runs(), &found, &world));
+                self.rights = Some((accounts, found));
+            }
             Err(error) => {
                 failed += 1;
                 context.metrics.audit_failed();

@@ -26,7 +26,7 @@ pub fn told(rules: &Rules, accounts: &Accounts, found: &[Excess], world: &World)
         .iter()
         .filter(|excess| excess.policy == rules.policy)
         .collect();
-    let mut examples: Vec<AuditedAccount> = its.iter().map(|excess| example(excess)).collect();
+    let mut examples: Vec<AuditedAccount> = its.iter().filter_map(|excess| example(excess)).collect();
     examples.sort();
     examples.truncate(MOST);
     Some(AuditedRights {
@@ -66,15 +66,16 @@ fn selects(rules: &Rules, namespace: &str, world: &World) -> bool {
     labels.is_some_and(|labels| rules.namespaces.selects(namespace, labels))
 }
 
-fn example(excess: &Excess) -> AuditedAccount {
-    AuditedAccount {
+fn example(excess: &Excess) -> Option<AuditedAccount> {
+    let worst = excess.chains.first()?;
+    Some(AuditedAccount {
         namespace: excess.account.namespace.clone(),
         name: excess.account.name.clone(),
         model: excess.model.clone(),
-        rights: short(&excess.rights, LONGEST_RIGHTS),
-        chain: short(&excess.chain, LONGEST_CHAIN),
+        rights: short(&worst.rights, LONGEST_RIGHTS),
+        chain: short(&worst.text, LONGEST_CHAIN),
         bindings: whole(excess.bindings),
-    }
+    })
 }
 
 fn whole(count: usize) -> i32 {

@@ -21,6 +21,7 @@ use super::{
         pages::{all, next_page},
         world::Guarded,
     },
+    held::Runs,
     networks::networks,
     report::Report,
 };
@@ -48,6 +49,8 @@ pub(super) struct Walked {
     pub report: Report,
     /// The accounts that its models run under, where a policy asks what they may.
     pub accounts: Accounts,
+    /// Which of its models runs under which of them: of several all.
+    pub runs: Runs,
     /// The network policies that open what is to be closed, where a policy asks for that.
     pub openers: Vec<Opener>,
 }
@@ -66,6 +69,7 @@ pub(super) async fn walk(
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
     let mut report = Report::default();
     let mut accounts = Accounts::new();
+    let mut runs = Runs::new();
     let mut models: Option<Models> = None;
     let closed = rules.iter().any(|rules| rules.isolation.network.is_some());
     let mut labels_of_pods = ModelPods::new();
@@ -99,6 +103,7 @@ pub(super) async fn walk(
             }
             if let Some(record) = record {
                 let account = there.account(namespace);
+                runs.insert((account.clone(), record.model.name_any()));
                 accounts.entry(account).or_insert_with(|| record.model.name_any());
                 labels_of_pods.insert((record.model.name_any(), PodLabels::of(there.pod.labels())));
             }
@@ -124,9 +129,14 @@ pub(super) async fn walk(
         }
         _ => Vec::new(),
     };
+    let own = accounts
+        .iter()
+        .map(|(account, model)| (account.clone(), model.clone()));
+    runs.extend(own);
     Ok(Walked {
         report,
         accounts,
+        runs,
         openers,
     })
 }

@@ -39,7 +39,12 @@ use crate::{
 };
 
 use super::{
-    Context, Error, adoption, controller, isolation::isolate, notes::notes, readable, world::Guarded,
+    Context, Error, adoption, controller,
+    excess::{news, rights},
+    isolation::isolate,
+    notes::notes,
+    readable,
+    world::Guarded,
 };
 pub use gates::Gate;
 pub use gather::Snapshot;
@@ -86,7 +91,8 @@ pub async fn run(
             move |pod: Pod| looks.labelled(&pod).map(guarded)
         })
         .reconcile_all_on(context.world.changes())
-        .reconcile_all_on(context.probes.changes());
+        .reconcile_all_on(context.probes.changes())
+        .reconcile_all_on(context.held.changes());
     observer.run(controller, reconcile, context, stop).await;
 }
 
@@ -114,7 +120,10 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     let seen = readable(&seen)?;
     let now = context.now();
     let (world, epoch) = context.world.about(&seen.namespace().unwrap_or_default());
-    let epoch = epoch.wrapping_add(context.probes.epoch());
+    let held = context
+        .held
+        .epoch(&seen.namespace().unwrap_or_default(), &seen.name_any());
+    let epoch = epoch.wrapping_add(context.probes.epoch()).wrapping_add(held);
     // Of the models that a new world wakes, only those whose namespace it changes are looked at.
     let basis = match context.looks.begin(seen, epoch, now) {
         Begun::Look(basis) => basis,
@@ -158,8 +167,12 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
             ..Outcome::default()
         },
     };
+    let namespace = model.namespace().unwrap_or_default();
+    let found = context.held.of(&namespace, &model.name_any());
+    let found = found.as_ref().map(|found| found.as_slice());
     let outcome = Outcome {
         isolated: isolation.condition,
+        rights: rights(&world, &namespace, found, model.status.as_ref()),
         ..outcome
     };
     let new = status(&model, &plan, &outcome, now);
@@ -168,11 +181,14 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
         resolved: None,
         ..old
     });
-    let api: Api<ModelDeployment> = context.api(&model.namespace().unwrap_or_default());
+    let api: Api<ModelDeployment> = context.api(&namespace);
     if patch_status(&api, &model, FIELD_MANAGER, old.as_ref(), &new).await? {
-        context.touched.touch(&model.namespace().unwrap_or_default());
+        context.touched.touch(&namespace);
         for note in notes(old.as_ref(), &new) {
             context.publish(&model, note).await;
+        }
+        for (note, binding) in news(found, old.as_ref()) {
+            context.publish_about(&model, note, Some(binding)).await;
         }
     }
     context.succeeded(&model);

@@ -20,6 +20,7 @@ use crate::{
 use super::{
     super::{
         condition::{State, Wanted, conditions},
+        excess::{Rights, findings},
         notes::{QUARANTINE_PARTIAL, QUARANTINED, STOPPED, signed},
         satisfied::satisfied,
     },
@@ -36,6 +37,8 @@ pub struct Outcome {
     pub rollout: Rollout,
     /// What is known of its network, where anybody asks for isolation.
     pub isolated: Option<Wanted>,
+    /// What is said of the rights of its account.
+    pub rights: Rights,
 }
 
 /// What stands in the way of serving what was asked for, or that nothing does.
@@ -94,12 +97,10 @@ pub fn status(
             generation,
             now,
         )),
-        findings: plan
-            .requested
-            .as_ref()
-            .map(|judged| &judged.decision)
-            .or(plan.foregone.as_ref())
-            .map(|decision| decision.shown().to_vec()),
+        findings: {
+            let decision = plan.requested.as_ref().map(|judged| &judged.decision);
+            findings(decision.or(plan.foregone.as_ref()), &outcome.rights)
+        },
     }
 }
 
@@ -467,6 +468,7 @@ fn wanted_conditions(
     let summary = cut.unwrap_or(summary);
     let mut wanted = vec![accepted, verified, satisfied, available];
     wanted.extend(outcome.isolated.clone());
+    wanted.extend(outcome.rights.condition.clone());
     wanted.push(Wanted::new(
         "Ready",
         summary.state,

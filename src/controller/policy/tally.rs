@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use super::super::world::{Guarded, paced};
 use crate::{
     api::v1alpha1::ModelDeployment,
-    evidence::{Effect, Finding, Verdict},
+    evidence::{Effect, Finding, RuleId, Verdict},
 };
 
 /// Many models change in a row, when their policy does most of all, and every count is a status that is written.
@@ -160,7 +160,8 @@ fn key(model: &Guarded<ModelDeployment>) -> String {
 fn share(findings: &[Finding]) -> Share {
     findings
         .iter()
-        .filter(|finding| finding.verdict == Verdict::Fail)
+        // Rights are counted by the audit, an account at a time.
+        .filter(|finding| finding.verdict == Verdict::Fail && finding.rule != RuleId::IsolationRbac)
         .filter_map(|finding| Some((finding.policy.clone()?, finding.effect == Effect::Enforce)))
         .collect()
 }

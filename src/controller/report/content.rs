@@ -21,14 +21,14 @@ use crate::{
     workload::child_meta,
 };
 
-use super::bounds::bounded;
+use super::{super::excess::RIGHTS, bounds::bounded};
 
 /// Who writes the reports, as they say it.
 const SOURCE: &str = "probity";
 /// What the conditions of a model count as a policy: the operator's own.
 const CONDITIONS: &str = "probity/conditions";
 /// Conditions whose meaning is the other way around, or that are no statement of their own.
-const NO_RESULTS: [&str; 3] = ["Reconciling", "Stalled", "PolicySatisfied"];
+const NO_RESULTS: [&str; 4] = ["Reconciling", "Stalled", "PolicySatisfied", RIGHTS];
 /// How many models are named for one result of a namespace.
 const NAMED: usize = 10;
 /// The name of the report of a namespace; those of models begin so.
@@ -267,7 +267,7 @@ fn category(rule: RuleId) -> &'static str {
     }
 }
 
-/// A condition as a result. `PolicySatisfied` is what the findings say one by one.
+/// A condition as a result. `PolicySatisfied` and what is said of rights is what the findings say one by one.
 fn of_condition(condition: &Condition) -> Option<ReportResult> {
     if NO_RESULTS.contains(&condition.type_.as_str()) {
         return None;

@@ -1,7 +1,10 @@
 //! Which accounts of models hold more than policies allow, whoever gave it to them and when. Bounded: of each policy and
-//! account the worst is told, with the chain that gives it, and how many bindings there are like it.
+//! account the worst is told, each with the chain that gives it, and how many bindings there are like it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
@@ -10,6 +13,22 @@ use crate::{
     evidence::{Effect, RuleId},
     policy::{Rules, World},
 };
+
+/// At most so many bindings are named of one policy and account.
+const MOST: usize = 8;
+
+/// A binding that gives an account something beyond a policy's ceiling.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Chain {
+    /// In words: the binding, the role, and by what name the binding means the account.
+    pub text: String,
+    /// The rights, for a sentence.
+    pub rights: String,
+    /// Where the binding is; none for a `ClusterRoleBinding`.
+    pub namespace: Option<String>,
+    /// What the binding is called.
+    pub binding: String,
+}
 
 /// What an account holds beyond a policy's ceiling.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,13 +41,44 @@ pub struct Excess {
     pub account: Account,
     /// A model that runs under it.
     pub model: String,
-    /// What gives it: the binding, the role, and by what name the binding means the account.
-    pub chain: String,
-    /// The rights, for a sentence.
-    pub rights: String,
+    /// What gives it: the most dangerous first, and not all when there are many.
+    pub chains: Vec<Arc<Chain>>,
     /// How many bindings give it something beyond the ceiling.
     pub bindings: usize,
-    dangerous: bool,
+}
+
+/// What is found of one policy and account: its chains, those that are not dangerous last.
+#[derive(Default)]
+struct Found {
+    chains: BTreeSet<(bool, Arc<Chain>)>,
+    bindings: usize,
+}
+
+impl Found {
+    fn add(&mut self, harmless: bool, chain: &Arc<Chain>) {
+        self.bindings += 1;
+        self.chains.insert((harmless, chain.clone()));
+        if self.chains.len() > MOST {
+            self.chains.pop_last();
+        }
+    }
+}
+
+/// What a role gives beyond a policy's ceiling.
+struct Beyond {
+    rights: String,
+    harmless: bool,
+}
+
+impl Beyond {
+    /// None when that is nothing.
+    fn of(rights: &[Right]) -> Option<Self> {
+        let worst = rights.first()?;
+        Some(Self {
+            rights: told(rights),
+            harmless: worst.danger().is_none(),
+        })
+    }
 }
 
 /// Looks at what each account holds. `roles`: the rules of each role that a binding names, those of aggregated ones as the API
@@ -40,50 +90,57 @@ pub fn audit(
     world: &World,
 ) -> Vec<Excess> {
     let by_namespace = by_namespace(accounts, world);
-    let mut beyond: BTreeMap<(&RoleName, bool, usize), Vec<Right>> = BTreeMap::new();
-    let mut found: BTreeMap<(usize, &Account), Excess> = BTreeMap::new();
+    let mut beyond: BTreeMap<(&RoleName, bool, usize), Option<Beyond>> = BTreeMap::new();
+    let mut found: BTreeMap<(usize, &Account), Found> = BTreeMap::new();
     for binding in bindings {
         let Some((role, rules)) = binding.role.as_ref().and_then(|role| roles.get_key_value(role)) else {
             continue;
         };
         // Two subjects of a binding may mean one account: it is one binding that gives it.
-        let mut held: BTreeMap<(usize, &Account), String> = BTreeMap::new();
-        for (reach, named) in binding.reaches() {
-            for (policy, account) in meant(&reach, &by_namespace) {
-                held.entry((policy, account)).or_insert_with(|| named.clone());
+        let mut held: BTreeMap<(usize, &Account), usize> = BTreeMap::new();
+        let reaches: Vec<_> = binding.reaches().collect();
+        for (at, (reach, _)) in reaches.iter().enumerate() {
+            for (policy, account) in meant(reach, &by_namespace) {
+                held.entry((policy, account)).or_insert(at);
             }
         }
-        for ((policy, account), named) in held {
-            let (Some(its), Some(model)) = (world.rules.get(policy), accounts.get(account)) else {
+        let paths = binding.gives_paths();
+        let mut chains: BTreeMap<(usize, usize), Arc<Chain>> = BTreeMap::new();
+        for ((policy, account), at) in held {
+            let (Some(its), Some((_, named))) = (world.rules.get(policy), reaches.get(at)) else {
                 continue;
             };
-            let paths = binding.gives_paths();
-            let rights = beyond.entry((role, paths, policy)).or_insert_with(|| {
-                let ceiling = its.isolation.ceiling.as_ref();
-                ceiling.map_or_else(Vec::new, |ceiling| ceiling.exceeded(rules, paths))
+            let given = beyond.entry((role, paths, policy)).or_insert_with(|| {
+                let ceiling = its.isolation.ceiling.as_ref()?;
+                Beyond::of(&ceiling.exceeded(rules, paths))
             });
-            let Some(worst) = rights.first() else { continue };
-            let dangerous = worst.danger().is_some();
-            let count = found.get(&(policy, account)).map_or(0, |known| known.bindings) + 1;
-            match found.get_mut(&(policy, account)) {
-                Some(known) if known.dangerous || !dangerous => known.bindings = count,
-                _ => {
-                    let excess = Excess {
-                        policy: its.policy.clone(),
-                        effect: its.effect_of(RuleId::IsolationRbac),
-                        account: account.clone(),
-                        model: model.clone(),
-                        chain: format!("{binding} gives {role} to {named}"),
-                        rights: told(rights),
-                        bindings: count,
-                        dangerous,
-                    };
-                    found.insert((policy, account), excess);
-                }
-            }
+            let Some(given) = given else { continue };
+            let chain = chains.entry((policy, at)).or_insert_with(|| {
+                Arc::new(Chain {
+                    text: format!("{binding} gives {role} to {named}"),
+                    rights: given.rights.clone(),
+                    namespace: binding.namespace.clone(),
+                    binding: binding.name.clone(),
+                })
+            });
+            found
+                .entry((policy, account))
+                .or_default()
+                .add(given.harmless, chain);
         }
     }
-    found.into_values().collect()
+    let excess = |((policy, account), found): ((usize, &Account), Found)| {
+        let its = world.rules.get(policy)?;
+        Some(Excess {
+            policy: its.policy.clone(),
+            effect: its.effect_of(RuleId::IsolationRbac),
+            account: account.clone(),
+            model: accounts.get(account)?.clone(),
+            chains: found.chains.into_iter().map(|(_, chain)| chain).collect(),
+            bindings: found.bindings,
+        })
+    };
+    found.into_iter().filter_map(excess).collect()
 }
 
 /// Whether a subject of the binding means one of these accounts.

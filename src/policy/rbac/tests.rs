@@ -243,11 +243,40 @@ fn the_audit_tells_the_chain_that_gives_it() {
     assert_eq!(found[0].account, account("bank", "digits"));
     assert_eq!(found[0].model, "digits");
     assert_eq!(found[0].bindings, 2);
+    let chains: Vec<_> = found[0]
+        .chains
+        .iter()
+        .map(|chain| (chain.text.as_str(), chain.rights.as_str(), chain.binding.as_str()))
+        .collect();
     assert_eq!(
-        found[0].chain,
-        "ClusterRoleBinding everybody gives ClusterRole all to Group system:serviceaccounts:bank"
+        chains,
+        [
+            (
+                "ClusterRoleBinding everybody gives ClusterRole all to Group system:serviceaccounts:bank",
+                "* *.* (which gives what nobody named)",
+                "everybody"
+            ),
+            (
+                "ClusterRoleBinding little gives ClusterRole scale to ServiceAccount digits",
+                "list pods",
+                "little"
+            ),
+        ],
+        "the worst first, whatever their order"
     );
-    assert_eq!(found[0].rights, "* *.* (which gives what nobody named)");
+}
+
+#[test]
+fn of_many_bindings_the_worst_are_named_and_all_counted() {
+    let harmless = (0..20).map(|n| cluster_role_binding(&format!("a-{n:02}"), "scale", &digits()));
+    let worst = cluster_role_binding("z", "all", &digits());
+    let found = audited(&harmless.chain([worst]).collect::<Vec<_>>());
+    let names: Vec<_> = found[0].chains.iter().map(|one| one.binding.as_str()).collect();
+    assert_eq!(
+        names,
+        ["z", "a-00", "a-01", "a-02", "a-03", "a-04", "a-05", "a-06"]
+    );
+    assert_eq!(found[0].bindings, 21);
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn refused(scene: &Scene, pods: &[Value], found: &Found, refusal: Option<&str>) 
         pods: &scene.standing(&pods),
         held_up: false,
         isolated: None,
+        rights: Rights::default(),
     };
     status(&scene.model, &seen, scene.now)
 }
@@ -221,6 +222,7 @@ fn a_specification_that_makes_no_sense_is_told() {
         pods: &[],
         held_up: false,
         isolated: None,
+        rights: Rights::default(),
     };
     let status = status(&scene.model, &seen, scene.now);
     assert_eq!(ready(&status).1, "SpecInvalid");
