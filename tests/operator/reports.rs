@@ -66,7 +66,7 @@ async fn reported(reports: &Api<Report>, name: &str, outcome_of: Outcome) -> Rep
 }
 
 /// So many further looks at the reports of the namespace are over.
-async fn looks(operator: &Operator, further: usize) {
+pub async fn looks(operator: &Operator, further: usize) {
     let seen = || {
         let asked = operator.requests.all();
         asked
@@ -117,6 +117,7 @@ async fn prepare(client: &Client) {
 }
 
 /// One story, because the steps need each other: an API server of its own costs seconds.
+#[expect(clippy::too_many_lines, reason = "one story, in its order")]
 #[tokio::test]
 async fn what_is_found_is_reported_where_reports_are_served_and_written_on_change_alone() {
     let server = Server::start("apiserver", &[], &[]).unwrap();
@@ -181,6 +182,40 @@ async fn what_is_found_is_reported_where_reports_are_served_and_written_on_chang
     let changed = reported(&reports, "probity-digits", Outcome::Warn).await;
     let accepted = |report: &Report| result(report, "Accepted").unwrap().timestamp;
     assert_eq!(accepted(&changed), accepted(&report));
+
+    // What the audit finds beside the models is in the namespace's own.
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "bank"}});
+    apply(&client, account).await;
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "alien", "namespace": "bank"},
+        "spec": {"automountServiceAccountToken": false, "containers": [{"name": "main", "image": "registry.example/alien:1"}]}
+    });
+    apply(&client, pod).await;
+    let whole = until(&reports, "probity", "it names the pod", |report| {
+        outcome(report, "pods.audit") == Some(Outcome::Warn)
+    })
+    .await;
+    let alien = result(&whole, "pods.audit").unwrap();
+    assert_eq!(alien.properties["wouldRefuse"], "1");
+    assert_eq!(alien.resources[0].name.as_deref(), Some("alien"));
+    assert!(alien.message.as_ref().unwrap().contains("alien (UnmanagedPod)"));
+    assert_eq!(outcome(&whole, "model.repositories"), Some(Outcome::Warn));
+
+    // The next leader has nothing else to say, before its audit and after it.
+    looks(&operator, 2).await;
+    operator.end();
+    let before = versions().await;
+    let operator = Operator::start_auditing(&kubeconfig, shared_hosts(), OFTEN);
+    looks(&operator, 4).await;
+    assert_eq!(operator.requests.written(), []);
+    assert_eq!(versions().await, before);
+    let now = DeleteParams::default().grace_period(0);
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), "bank");
+    pods.delete("alien", &now).await.unwrap();
+    until(&reports, "probity", "it has no pods", |report| {
+        result(report, "pods.audit").is_none()
+    })
+    .await;
 
     // What others do to it is mended, and theirs is left alone.
     let empty = json!({"results": []});

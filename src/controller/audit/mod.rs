@@ -8,7 +8,12 @@ mod rights;
 mod told;
 mod walk;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt as _};
 use tokio::{
@@ -19,7 +24,10 @@ use tokio::{
 use super::{Context, world::paced};
 use crate::{
     api::v1alpha1::{AuditedNetworkPolicies, AuditedPods, AuditedRights},
-    policy::rbac::{Accounts, Excess},
+    policy::{
+        World,
+        rbac::{Accounts, Excess},
+    },
     workload::Plans,
 };
 pub(super) use held::{Beyond, Held};
@@ -33,51 +41,76 @@ use walk::{Walked, walk};
 /// seldom applied alone.
 const SOON: Duration = Duration::from_secs(2);
 
-/// What the last audit came to, by policy; none before the first was done.
+/// What the last audit came to, by policy, and the same of each namespace; nothing before the first was done.
 #[derive(Debug)]
-pub(super) struct Audits(watch::Sender<Option<Arc<Told>>>);
+pub(super) struct Audits {
+    told: watch::Sender<Option<Arc<Told>>>,
+    spaces: Mutex<Spaces>,
+}
 
 /// What there is to say of one policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Share {
-    pods: AuditedPods,
-    /// None where the policy does not say what accounts may hold, or where that could not be read yet.
-    rights: Option<AuditedRights>,
+pub(super) struct Share {
+    pub pods: AuditedPods,
+    /// None where the policy does not say what accounts may hold, or where that could not be read yet; and of a namespace, whose
+    /// models say it themselves.
+    pub rights: Option<AuditedRights>,
     /// None where the policy does not ask for models to be shut off.
-    openers: Option<AuditedNetworkPolicies>,
+    pub openers: Option<AuditedNetworkPolicies>,
 }
 
-type Told = BTreeMap<String, Share>;
+/// What there is to say of each policy, by its name in findings.
+pub(super) type Told = BTreeMap<String, Share>;
+
+/// What there is to say of each namespace.
+type Spaces = BTreeMap<String, Arc<Told>>;
 
 impl Default for Audits {
     fn default() -> Self {
-        Self(watch::Sender::new(None))
+        Self {
+            told: watch::Sender::new(None),
+            spaces: Mutex::default(),
+        }
     }
 }
 
 impl Audits {
     /// What was found for the policy that findings call by this name; none before it was looked for.
     pub(super) fn of(&self, policy: &str) -> Option<AuditedPods> {
-        Some(self.0.borrow().as_ref()?.get(policy)?.pods.clone())
+        Some(self.told.borrow().as_ref()?.get(policy)?.pods.clone())
     }
 
     /// The same of the rights that accounts of models hold.
     pub(super) fn rights_of(&self, policy: &str) -> Option<AuditedRights> {
-        self.0.borrow().as_ref()?.get(policy)?.rights.clone()
+        self.told.borrow().as_ref()?.get(policy)?.rights.clone()
     }
 
     /// An item when something else was found.
     pub(super) fn changes(&self) -> impl Stream<Item = ()> + Send + 'static {
-        paced(self.0.subscribe(), Duration::ZERO)
+        paced(self.told.subscribe(), Duration::ZERO)
     }
 
     /// The same of the network policies that open what is to be closed.
     pub(super) fn openers_of(&self, policy: &str) -> Option<AuditedNetworkPolicies> {
-        self.0.borrow().as_ref()?.get(policy)?.openers.clone()
+        self.told.borrow().as_ref()?.get(policy)?.openers.clone()
+    }
+
+    /// What was found in this namespace; none before it was looked at.
+    pub(super) fn space(&self, namespace: &str) -> Option<Arc<Told>> {
+        let spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
+        spaces.get(namespace).cloned()
+    }
+
+    /// Takes in what was found in each namespace, and returns those of which it is something else than before.
+    fn tell_spaces(&self, spaces: Spaces) -> Vec<String> {
+        let mut told = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = mem::replace(&mut *told, spaces);
+        let news = told.iter().filter(|(name, space)| old.get(*name) != Some(*space));
+        news.map(|(name, _)| name.clone()).collect()
     }
 
     fn tell(&self, told: Told) {
-        self.0.send_if_modified(|old| {
+        self.told.send_if_modified(|old| {
             let changed = old.as_deref() != Some(&told);
             if changed {
                 *old = Some(Arc::new(told));
@@ -199,6 +232,23 @@ impl Audit {
         self.tell(context, round, began.elapsed());
     }
 
+    /// What each policy says of each namespace that it selects.
+    fn spaces(&self, world: &World) -> Spaces {
+        let space = |(namespace, kept): (&String, &Kept)| {
+            let policies = world.policies_of(namespace).map(|rules| {
+                let openers = opened(rules, kept.walked.openers.iter(), world);
+                let share = Share {
+                    pods: kept.walked.report.of(&rules.policy),
+                    rights: None,
+                    openers,
+                };
+                (rules.policy.clone(), share)
+            });
+            (namespace.clone(), Arc::new(policies.collect()))
+        };
+        self.kept.iter().map(space).collect()
+    }
+
     fn tell(&self, context: &Context, round: Round, took: Duration) {
         let mut report = Report::default();
         for kept in self.kept.values() {
@@ -223,6 +273,9 @@ impl Audit {
             (rules.policy.clone(), share)
         });
         context.audits.tell(shares.collect());
+        for namespace in context.audits.tell_spaces(self.spaces(&world)) {
+            context.touched.touch(&namespace);
+        }
         tracing::debug!(
             pods = report.pods(),
             namespaces = self.kept.len(),

@@ -24,7 +24,7 @@ use crate::{
 use super::{super::excess::RIGHTS, bounds::bounded};
 
 /// Who writes the reports, as they say it.
-const SOURCE: &str = "probity";
+pub(super) const SOURCE: &str = "probity";
 /// What the conditions of a model count as a policy: the operator's own.
 const CONDITIONS: &str = "probity/conditions";
 /// Conditions whose meaning is the other way around, or that are no statement of their own.
@@ -49,8 +49,14 @@ pub(super) fn of_model(model: &ModelDeployment) -> Report {
     )
 }
 
-/// The report of a namespace with these models: what rules come to in it, and which models are concerned.
-pub(super) fn of_namespace(namespace: &str, uid: &str, models: &[ModelDeployment]) -> Report {
+/// The report of a namespace with these models: what rules come to in it, and which models are concerned; and what the audit
+/// found beside them.
+pub(super) fn of_namespace(
+    namespace: &str,
+    uid: &str,
+    models: &[ModelDeployment],
+    audited: Vec<ReportResult>,
+) -> Report {
     type Key = (Option<Outcome>, Option<Severity>, String, Option<String>, String);
     let mut groups: BTreeMap<Key, (ReportResult, i64)> = BTreeMap::new();
     for model in models {
@@ -80,7 +86,8 @@ pub(super) fn of_namespace(namespace: &str, uid: &str, models: &[ModelDeployment
             }
         }
     }
-    let summary = summary(groups.values().map(|(result, count)| (result.result, *count)));
+    let of_models = groups.values().map(|(result, count)| (result.result, *count));
+    let summary = summary(of_models.chain(audited.iter().map(|result| (result.result, 1))));
     let results = groups.into_values().map(|(mut result, count)| {
         result.properties.insert("models".into(), count.to_string());
         if count > 1 {
@@ -117,7 +124,7 @@ pub(super) fn of_namespace(namespace: &str, uid: &str, models: &[ModelDeployment
             ..ObjectReference::default()
         },
         summary,
-        results.collect(),
+        results.chain(audited).collect(),
     )
 }
 

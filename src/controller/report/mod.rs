@@ -1,6 +1,7 @@
 //! Writes what is found about models as Reports of `openreports.io`, a namespace at a time, where that API is served.
 //! It judges nothing and nobody waits for it: where the API is absent, or writing fails, reports are missing and nothing else.
 
+mod audited;
 mod bounds;
 mod content;
 
@@ -52,7 +53,7 @@ pub(super) struct Touched {
 }
 
 impl Touched {
-    /// The status of a model of this namespace changed, or the model is gone.
+    /// The status of a model of this namespace changed, the model is gone, or the audit found something else there.
     pub(super) fn touch(&self, namespace: &str) {
         let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
         if !namespaces.contains(namespace) {
@@ -211,7 +212,11 @@ async fn of_namespace(context: &Context, namespace: &str) -> Result<bool, Error>
     }
     let governed = context.world.current().governs(namespace);
     if governed {
-        let wanted = content::of_namespace(namespace, &uid, &models);
+        let audited = match context.audits.space(namespace) {
+            Some(found) => audited::results(&found),
+            None => audited::kept(stored.get(content::NAME)),
+        };
+        let wanted = content::of_namespace(namespace, &uid, &models, audited);
         write(context, &reports, &stored, &uid, wanted).await?;
     } else if let Some(there) = stored
         .get(content::NAME)

@@ -64,7 +64,7 @@ fn the_report_of_a_namespace() {
         &[condition("Ready", "True", "Serving")],
     );
     let models = [refused("digits"), refused("letters"), fine];
-    insta::assert_yaml_snapshot!(of_namespace("bank", "uid-of-bank", &models));
+    insta::assert_yaml_snapshot!(of_namespace("bank", "uid-of-bank", &models, Vec::new()));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_model_without_a_status_has_nothing_to_report() {
 #[test]
 fn the_report_of_a_large_namespace_counts_all_and_names_some() {
     let models: Vec<_> = (0..500).map(|n| refused(&format!("digits-{n}"))).collect();
-    let report = of_namespace("bank", "uid-of-bank", &models);
+    let report = of_namespace("bank", "uid-of-bank", &models, Vec::new());
     assert_eq!(report.results.len(), 7, "one for each rule and what came of it");
     assert_eq!((report.summary.fail, report.summary.warn), (1000, 500));
     assert_eq!(report.results[0].properties["models"], "500");
@@ -96,7 +96,7 @@ fn the_report_of_a_motley_namespace_is_bounded() {
         model(&format!("digits-{n}"), &[own], &[])
     };
     let models: Vec<_> = (0..500).map(motley).collect();
-    let report = of_namespace("bank", "uid-of-bank", &models);
+    let report = of_namespace("bank", "uid-of-bank", &models, Vec::new());
     assert_eq!(report.summary.fail, 500);
     assert!(report.results.len() <= 256);
     assert!(report.results.last().unwrap().properties.contains_key("cut"));
