@@ -6,10 +6,16 @@
     reason = "the edge: here the client is made, gathered with, and handed to cluster"
 )]
 
+mod names;
 mod pods;
 mod rights;
 
-use std::{fmt::Debug, future::ready, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    future::ready,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream::select};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -24,9 +30,10 @@ use crate::{
     api::v1alpha1::{ArtifactVerification, ModelDeployment, WorkloadRef},
     controller::{
         owners::{Owners, Unread},
-        world::follow,
+        world::{follow, follow_and},
     },
 };
+use names::Names;
 
 /// How long a read may take: well below what the API server gives the webhook.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,6 +49,7 @@ pub(super) type Model = Arc<Guarded<ModelDeployment>>;
 pub struct Records {
     client: Client,
     models: Store<Guarded<ModelDeployment>>,
+    names: Arc<Mutex<Names>>,
     verifications: Store<Guarded<ArtifactVerification>>,
     owners: Arc<Owners>,
 }
@@ -49,11 +57,16 @@ pub struct Records {
 impl Records {
     /// Starts the watches. The future runs them and never ends by itself.
     pub fn watch(client: &Client) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (models, model_changes) = follow(Api::all(client.clone()), 0);
+        let names = Arc::new(Mutex::new(Names::default()));
+        let (models, model_changes) = follow_and(Api::all(client.clone()), 0, {
+            let names = names.clone();
+            move |event| names.lock().unwrap_or_else(PoisonError::into_inner).take(event)
+        });
         let (verifications, verification_changes) = follow(Api::all(client.clone()), 1);
         let records = Self {
             client: client.clone(),
             models,
+            names,
             verifications,
             owners: Arc::default(),
         };
@@ -81,11 +94,11 @@ impl Records {
 
     /// Those of them that can be read and for which this holds.
     fn models_where(&self, namespace: &str, holds: impl Fn(&ModelDeployment) -> bool) -> Vec<Model> {
-        let wanted = |model: &&Model| {
-            let model = model.0.as_ref();
-            model.is_ok_and(|model| model.metadata.namespace.as_deref() == Some(namespace) && holds(model))
-        };
-        self.models.state().iter().filter(wanted).cloned().collect()
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let models = names.of(namespace).filter_map(|name| self.model(namespace, name));
+        models
+            .filter(|model| model.0.as_ref().is_ok_and(&holds))
+            .collect()
     }
 
     /// The controllers that an object with this owner goes back to, the nearest first, as far as one is `known` to be what is
@@ -163,7 +176,10 @@ mod tests {
     use std::convert::Infallible;
 
     use http::{Request, Response};
-    use kube::client::Body;
+    use kube::{
+        client::Body,
+        runtime::{reflector, watcher},
+    };
     use test_case::test_case;
 
     use super::*;
@@ -178,6 +194,52 @@ mod tests {
             Ok::<_, Infallible>(response.body(Body::from(body.as_bytes().to_vec())).unwrap())
         });
         Client::new(service, "default")
+    }
+
+    fn model(n: usize, namespaces: usize) -> Guarded<ModelDeployment> {
+        let image = format!("registry.example/s@sha256:{}", "5e".repeat(32));
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "probity.dev/v1alpha1", "kind": "ModelDeployment",
+            "metadata": {"name": format!("model-{n}"), "namespace": format!("team-{}", n % namespaces)},
+            "spec": {
+                "model": {"source": {"oci": {"reference": "registry.example/models/digits:1"}}},
+                "server": {"image": image, "protocol": "HTTP", "port": 80}
+            }
+        }))
+        .unwrap()
+    }
+
+    /// Somebody waits for each answer: what it takes must not grow with the models of other namespaces.
+    #[test_case(1_000, 10)]
+    #[test_case(10_000, 100)]
+    #[tokio::test]
+    async fn who_asks_about_a_namespace_is_told_of_its_models_alone(models: usize, namespaces: usize) {
+        let (records, _) = Records::watch(&answering(None));
+        let (store, mut writer) = reflector::store();
+        for n in 0..models {
+            let event = watcher::Event::Apply(model(n, namespaces));
+            writer.apply_watcher_event(&event);
+            records.names.lock().unwrap().take(&event);
+        }
+        let records = Records {
+            models: store,
+            ..records
+        };
+        let began = std::time::Instant::now();
+        let found = records.models("team-7");
+        let took = began.elapsed();
+        let of_them =
+            |model: &Model| model.0.as_ref().unwrap().metadata.namespace.as_deref() == Some("team-7");
+        let began = std::time::Instant::now();
+        let all = records.models.state();
+        let scanned = all.iter().filter(|model| of_them(model)).count();
+        println!(
+            "{models} models in {namespaces} namespaces: {took:?}; among all of them {:?}",
+            began.elapsed()
+        );
+        assert_eq!((found.len(), scanned), (models / namespaces, models / namespaces));
+        assert!(found.iter().all(of_them));
+        assert!(records.adopting("team-7").is_empty() && records.models("nowhere").is_empty());
     }
 
     const MISSING: &str =

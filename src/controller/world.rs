@@ -236,11 +236,34 @@ where
         + Sync
         + 'static,
 {
+    follow_and(api, number, |_| ())
+}
+
+/// The same, for who wants to be told of each event once the store has it.
+pub fn follow_and<K>(
+    api: Api<K>,
+    number: usize,
+    mut tell: impl FnMut(&watcher::Event<K>) + Send + 'static,
+) -> (Store<K>, stream::BoxStream<'static, usize>)
+where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
     let (store, writer) = reflector::store();
     let changes = watcher(api, watcher::Config::default().timeout(WATCH))
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
+        .inspect(move |event| {
+            if let Ok(event) = event {
+                tell(event);
+            }
+        })
         .filter_map(move |event| async move {
             match event {
                 Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {
