@@ -116,7 +116,8 @@ async fn give(stage: &Stage) {
     }
 }
 
-/// This pod is there again, and what served in its like is revoked: it is deleted.
+/// This pod is there again, and what served in its like is revoked: it is deleted, though a disruption budget would let nobody
+/// evict it.
 async fn stop(stage: &Stage, pod: Value) {
     let stops = json!({"spec": {
         "unprovenPods": "Report", "onViolation": {"action": "Stop", "gracePeriodSeconds": 0},
@@ -133,7 +134,26 @@ async fn stop(stage: &Stage, pod: Value) {
             condition(model, "Ready").is_some_and(|ready| ready.reason == "Revoked")
         })
         .await;
+    let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
     apply(&stage.client, pod).await;
+    // One that does not run yet is evicted whatever budgets say.
+    let runs = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    stage
+        .api::<Pod>()
+        .patch_status(&name, &PatchParams::default(), &Patch::Merge(runs))
+        .await
+        .unwrap();
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "none-may-go", "namespace": stage.namespace},
+        "spec": {"maxUnavailable": 0, "selector": {}}
+    });
+    apply(&stage.client, budget).await;
+    let evicted = stage.api::<Pod>().evict(&name, &EvictParams::default()).await;
+    assert!(
+        matches!(&evicted, Err(kube::Error::Api(status)) if status.code == 429),
+        "{evicted:?}"
+    );
     // What a pod that verified the model would have brought about.
     let serving = json!({"status": {"serving": {
         "digest": FOLDER, "version": "1", "reference": "models", "since": "2026-01-01T00:00:00Z", "size": 1, "files": 1,

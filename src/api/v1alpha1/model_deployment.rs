@@ -266,8 +266,8 @@ pub struct ModelDeploymentStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub selector: Option<String>,
-    /// `Accepted`, `ArtifactVerified`, `PolicySatisfied`, `Available`, `Ready`; kstatus' `Reconciling` and `Stalled` while
-    /// they are true.
+    /// `Accepted`, `ArtifactVerified`, `PolicySatisfied`, `Available`, `Ready`; `Isolated` and `RightsWithinCeiling` where policies
+    /// ask for that; kstatus' `Reconciling` and `Stalled` while they are true.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
