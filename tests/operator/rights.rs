@@ -11,11 +11,12 @@ use futures::{FutureExt as _, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
+    core::v1::Pod,
     rbac::v1::{ClusterRole, Role},
 };
 use kube::{
     ResourceExt as _,
-    api::{Api, DeleteParams, Patch, PatchParams},
+    api::{Api, DeleteParams, EvictParams, Patch, PatchParams},
 };
 use probity::{
     api::v1alpha1::{DeploymentPolicy, ModelDeployment},

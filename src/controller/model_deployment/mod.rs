@@ -123,7 +123,10 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     let held = context
         .held
         .epoch(&seen.namespace().unwrap_or_default(), &seen.name_any());
-    let epoch = epoch.wrapping_add(context.probes.epoch()).wrapping_add(held);
+    // This number falls when a model is audited no more: it must not make up for another one that rose.
+    let epoch = epoch
+        .wrapping_add(context.probes.epoch())
+        .wrapping_add(held << 32);
     // Of the models that a new world wakes, only those whose namespace it changes are looked at.
     let basis = match context.looks.begin(seen, epoch, now) {
         Begun::Look(basis) => basis,
