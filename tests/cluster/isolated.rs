@@ -260,7 +260,7 @@ pub async fn isolated_is_not_said_where_nothing_enforces_it(bed: &'static Bed) {
         .without_policies()
         .holds("while they are only stored")
         .await;
-    is_isolated(&space, "digits", "False", "NotEnforced").await;
+    is_isolated(&space, "digits", "Unknown", "NotEnforced").await;
     policies(bed, "enforced");
     closed.holds("while they are enforced again").await;
     is_isolated(&space, "digits", "True", "Enforced").await;

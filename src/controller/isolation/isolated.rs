@@ -56,7 +56,8 @@ pub(super) fn isolated(isolation: &Isolation, pods: &[Pod], told: &Told) -> Opti
         let message = format!(
             "{applied}, and node {node} does not enforce it: a connection that another NetworkPolicy forbids came through to the canary there; see to the cluster's network"
         );
-        return said(State::False, "NotEnforced", message);
+        // Unknown, not False: what was seen is a canary, not the model's own pods.
+        return said(State::Unknown, "NotEnforced", message);
     }
     if !closed.ingress {
         let message = format!("{applied}; only the way in is probed, and that is not closed");
@@ -141,14 +142,14 @@ mod tests {
     #[test_case(&closed(APPLIED), &["a"], &[("a", YES)] => (State::True, "Enforced".to_owned()); "seen on its node")]
     #[test_case(&closed(APPLIED), &["a", "b"], &[("a", YES), ("b", YES)] => (State::True, "Enforced".to_owned()); "seen on both")]
     #[test_case(&closed(APPLIED), &["a", "b"], &[("a", YES)] => (State::Unknown, "NotProbed".to_owned()); "seen on one of two")]
-    #[test_case(&closed(APPLIED), &["a", "b"], &[("b", NO)] => (State::False, "NotEnforced".to_owned()); "seen not to be on one")]
+    #[test_case(&closed(APPLIED), &["a", "b"], &[("b", NO)] => (State::Unknown, "NotEnforced".to_owned()); "seen not to be on one")]
     #[test_case(&closed(APPLIED), &["a"], &[("a", YES), ("b", NO)] => (State::True, "Enforced".to_owned()); "other nodes do not matter")]
     #[test_case(&closed(APPLIED), &["a"], &[] => (State::Unknown, "NotProbed".to_owned()); "no canary")]
     #[test_case(&closed(APPLIED), &[], &[("a", YES)] => (State::Unknown, "NotProbed".to_owned()); "no pod")]
     #[test_case(&closed(APPLIED), &[""], &[("a", YES)] => (State::Unknown, "NotProbed".to_owned()); "a pod on no node")]
     #[test_case(&closed((true, false)), &["a"], &[("a", YES)] => (State::True, "Enforced".to_owned()); "the way in alone")]
     #[test_case(&closed((false, true)), &["a"], &[("a", YES)] => (State::Unknown, "NotProbed".to_owned()); "the way out alone is not probed")]
-    #[test_case(&closed((false, true)), &["a"], &[("a", NO)] => (State::False, "NotEnforced".to_owned()); "but what enforces nothing does not enforce it")]
+    #[test_case(&closed((false, true)), &["a"], &[("a", NO)] => (State::Unknown, "NotEnforced".to_owned()); "but what enforces nothing does not enforce it")]
     #[test_case(&Isolation::NameTaken("probity-digits".into()), &["a"], &[("a", YES)] => (State::False, "NameTaken".to_owned()); "somebody else's")]
     #[test_case(&Isolation::NoPods, &[], &[] => (State::Unknown, "WorkloadNotFound".to_owned()); "nothing to select")]
     fn says(isolation: &Isolation, nodes: &[&str], seen: &[(&str, Enforcement)]) -> (State, String) {
