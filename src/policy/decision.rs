@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Evidence, Facts, MAX_KEYS, NamespaceSelector, Rules, SignerRule, World, checks, requirements, selecting,
-    waiver,
+    Declared, Evidence, Facts, MAX_KEYS, NamespaceSelector, Rules, SignerRule, World, checks, requirements,
+    selecting, waiver,
 };
 use crate::{
     api::{
@@ -239,7 +239,7 @@ pub fn foregone(
     let unasked = Evidence::Wait("not verified, since the model is refused already".to_owned());
     let facts = Facts::about(world, namespace, model, origin.clone(), digest, unasked);
     let facts = match declared {
-        Some(spec) => facts.declared(spec),
+        Some(spec) => facts.declared(Declared::by(spec)),
         None => facts,
     };
     Some(evaluate(&facts, world, now)).filter(|decision| decision.verdict == Verdict::Fail)

@@ -172,10 +172,29 @@ pub struct Facts {
     /// The same under the keys of those that are not, where that is another question: their keys must not decide how soon,
     /// or whether, the others are answered.
     pub observed: Option<Evidence<Verification>>,
-    /// What the model's specification declares that its pods may reach.
+    /// What the model declares that its pods may reach; of what serves, what it began to serve with.
     pub egress: Vec<EgressRule>,
     /// How Probity runs its server; none when somebody else does, and then its pods are judged.
     pub server: Option<ServerFacts>,
+}
+
+/// What a model says by itself and policies have a say in.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Declared {
+    /// How Probity runs its server; none when somebody else does, and then its pods are judged.
+    pub server: Option<ServerFacts>,
+    /// What its pods are to reach.
+    pub egress: Vec<EgressRule>,
+}
+
+impl Declared {
+    /// What this specification says.
+    pub fn by(spec: &ModelDeploymentSpec) -> Self {
+        Self {
+            server: spec.server.as_ref().map(ServerFacts::of),
+            egress: spec.egress.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// How a model's server runs, as far as its author chooses that and policies have a say in it.
@@ -223,12 +242,13 @@ impl Facts {
         }
     }
 
-    /// The same, with what the specification declares by itself.
+    /// The same, of a model that says this by itself.
     #[must_use]
-    pub fn declared(self, spec: &ModelDeploymentSpec) -> Self {
+    pub fn declared(self, declared: Declared) -> Self {
+        let Declared { server, egress } = declared;
         Self {
-            server: spec.server.as_ref().map(ServerFacts::of),
-            egress: spec.egress.clone().unwrap_or_default(),
+            egress,
+            server,
             ..self
         }
     }

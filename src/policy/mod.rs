@@ -38,7 +38,7 @@ mod samples;
 pub use accept::accept;
 pub use compile::{DEFAULT_GRACE_PERIOD, compile, unreadable};
 pub use decision::{Decision, MAX_FINDINGS, evaluate, foregone, severity};
-pub use facts::{Evidence, Facts, ServerFacts, Verification};
+pub use facts::{Declared, Evidence, Facts, ServerFacts, Verification};
 pub use isolation::{IsolationRules, NetworkRule, NetworkWish, network_wish};
 pub use request::{Request, as_it_serves, folder_hash, pinned, source_hash};
 pub use requirements::{MAX_KEYS, is_enforced, observed_keys, required_keys, sufficient_keys};

@@ -83,12 +83,14 @@ impl Request {
     }
 }
 
-/// The model as its pods were built when this content began to serve; none when the status does not remember that.
+/// The model as this content began to serve: how its pods were built, and whom they may reach; none when the status does not
+/// remember that.
 pub fn as_it_serves(model: &ModelDeployment, digest: Digest) -> Option<ModelDeployment> {
     let serving = model.status.as_ref()?.serving.as_ref()?;
     let template = serving.template.as_ref().filter(|_| serving.digest == digest)?;
     let mut model = model.clone();
     model.spec.server = Some(template.server.clone());
+    model.spec.egress.clone_from(&serving.egress);
     model.spec.model.mount_path.clone_from(&template.mount_path);
     if let Some(source) = &mut model.spec.model.source.oci {
         source.pull_secret.clone_from(&template.pull_secret);

@@ -5,12 +5,12 @@ use aws_lc_rs::digest::{SHA256, digest as sha256};
 use kube::{ResourceExt as _, core::ObjectMeta};
 
 use super::{
-    Evidence, Facts, ServerFacts, Verification, World, decision::is_elsewhere, observed_keys, required_keys,
+    Declared, Evidence, Facts, Verification, World, decision::is_elsewhere, observed_keys, required_keys,
 };
 use crate::{
     api::v1alpha1::{
         ArtifactSource, ArtifactVerification, ArtifactVerificationSpec, ModelDeployment, PinnedOciSource,
-        Server, TrustedKey,
+        TrustedKey,
     },
     evidence::{Digest, Failure, Reason},
     workload::{RunningModel, child_meta},
@@ -46,20 +46,19 @@ impl Verifications {
         }
     }
 
-    /// What is known of the content, as these verifications found it. `server` is the one that runs it.
+    /// What is known of the content, as these verifications found it, and what is `declared` of what runs it.
     pub fn facts(
         &self,
         model: &ModelDeployment,
         world: &World,
         runs: &RunningModel,
-        server: Option<&Server>,
+        declared: Declared,
         there: &[ArtifactVerification],
     ) -> Facts {
         let found = |wanted| self.found(wanted, there, runs.digest);
         let namespace = model.namespace().unwrap_or_default();
         let (reference, digest) = (runs.reference.clone(), Some(runs.digest));
         Facts {
-            server: server.map(ServerFacts::of),
             observed: self.observed.as_ref().map(|wanted| found(Some(wanted))),
             ..Facts::about(
                 world,
@@ -69,7 +68,7 @@ impl Verifications {
                 digest,
                 found(self.required.as_ref()),
             )
-            .declared(&model.spec)
+            .declared(declared)
         }
     }
 

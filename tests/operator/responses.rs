@@ -134,6 +134,56 @@ async fn a_revoked_model_is_quarantined_and_released() {
     stage.reason("digits", "Serving").await;
 }
 
+/// What the model's author asks for is the candidate's: what serves is not cut off for it.
+#[tokio::test]
+async fn egress_above_the_ceiling_cuts_off_nothing_that_serves() {
+    let stage = Stage::new().await;
+    let range = |cidr: &str| json!([{"to": [{"ipBlock": {"cidr": cidr}}], "ports": [{"port": 443}]}]);
+    let isolation =
+        json!({"spec": {"isolation": {"network": "DefaultDeny", "egressCeiling": range("192.0.2.0/24")}}});
+    stage
+        .policies()
+        .patch(
+            &stage.namespace,
+            &PatchParams::default(),
+            &Patch::Merge(isolation),
+        )
+        .await
+        .unwrap();
+    let reference = Model::signed().push("declared/digits");
+    stage.serve("digits", &reference).await;
+    pod(&stage, "digits", "digits-1").await;
+    gate(&stage, "digits-1", true).await;
+    stage
+        .change("digits", json!({"egress": range("192.0.2.128/25")}))
+        .await;
+    stage
+        .until("digits", "it serves with that", |model| {
+            let serving = model.status.as_ref().and_then(|status| status.serving.as_ref());
+            serving.is_some_and(|serving| json!(serving.egress) == range("192.0.2.128/25"))
+        })
+        .await;
+    on_violation(&stage, "Quarantine", 3600).await;
+
+    stage
+        .change("digits", json!({"egress": range("192.0.0.0/16")}))
+        .await;
+    let message = stage.reason("digits", "EgressAboveCeiling").await;
+    assert!(message.contains("goes on serving"), "{message}");
+    gate(&stage, "digits-1", true).await;
+    assert!(reached(&stage, "digits").await);
+
+    // A ceiling that sinks below what serves is another matter.
+    let sunk = json!({"spec": {"isolation": {"egressCeiling": []}}});
+    stage
+        .policies()
+        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(sunk))
+        .await
+        .unwrap();
+    gate(&stage, "digits-1", false).await;
+    stage.reason("digits", "QuarantinePartial").await;
+}
+
 /// With a disruption budget that would not let one pod go: nobody asks it.
 #[tokio::test]
 async fn what_is_to_be_stopped_is_stopped_when_its_time_has_come() {

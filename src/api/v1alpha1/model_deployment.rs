@@ -385,6 +385,12 @@ pub struct ServingModel {
     /// How it serves: what its pods were built from when they began to. A later specification may differ and not serve yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<ServingTemplate>,
+    /// Whom its pods may talk to, as was declared when policy last admitted that. A later specification may ask for more; what
+    /// serves is not judged by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 16))]
+    pub egress: Option<Vec<EgressRule>>,
     /// Since when policy no longer admits what serves; absent while it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unproven_since: Option<Time>,

@@ -14,8 +14,8 @@ use crate::{
     },
     evidence::{Digest, Failure, Finding, KeyFingerprint, Reason, Reference, Verdict},
     policy::{
-        Decision, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate, foregone,
-        objects::taken, observed_keys, pods::promised, required_keys,
+        Decision, Declared, Evidence, Facts, Problem, Verification, accept, accept::accept_name, evaluate,
+        foregone, objects::taken, observed_keys, pods::promised, required_keys,
     },
 };
 
@@ -115,8 +115,8 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
         now,
     );
     let unasked = Evidence::Wait("not verified yet".to_owned());
-    let mut facts =
-        Facts::about(world, namespace, &subject.name, origin, digest, unasked).declared(&subject.model.spec);
+    let mut facts = Facts::about(world, namespace, &subject.name, origin, digest, unasked)
+        .declared(Declared::by(&subject.model.spec));
     if let Some(decision) = refused {
         return Judged::decided(subject, &facts, decision);
     }

@@ -21,7 +21,7 @@ use crate::{
             ViolationAction, WorkloadRef, WorkloadStatus,
         },
     },
-    evidence::{Digest, Origin, Reason},
+    evidence::{Digest, Origin, Reason, Verdict},
     policy::{
         Decision, Problem, Verification, World, pinned,
         pods::{PodStanding, Stand, Way, response},
@@ -140,10 +140,16 @@ fn unproven(pod: &PodStanding) -> Option<UnprovenPod> {
     }
 }
 
-/// What policy says: of what was found, or of what is known before anything was.
+/// What policy says: of what is asked for, when it refuses that; else of what was found, or is known before anything was.
 fn decision<'a>(seen: &'a Seen<'_>, proven: &[(&Verification, &'a Decision)]) -> Option<&'a Decision> {
+    let asked = seen.ways.first();
     let of_pods = proven.first().map(|(_, decision)| *decision);
-    of_pods.or_else(|| seen.ways.first().map(|way| &way.decision))
+    let refused = asked.filter(|way| is_refused(way)).map(|way| &way.decision);
+    refused.or(of_pods).or_else(|| asked.map(|way| &way.decision))
+}
+
+fn is_refused(way: &Way) -> bool {
+    way.decision.verdict == Verdict::Fail
 }
 
 fn serving(
@@ -179,6 +185,12 @@ fn serving(
         signed_by: signers.join(", "),
         verification: String::new(),
         template: None,
+        // What is asked for counts from when it is admitted.
+        egress: if seen.ways.first().is_some_and(|way| way.decision.admits()) {
+            model.spec.egress.clone()
+        } else {
+            old.and_then(|old| old.egress.clone())
+        },
         unproven_since: None,
         response: None,
     })
@@ -213,11 +225,10 @@ fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &
             format!("there is no {kind} {name} in the namespace: create it, or correct spec.workloadRef");
         return no("WorkloadNotFound", message, false);
     }
-    if !seen.ways.iter().any(|way| way.decision.admits())
-        && let Some(way) = seen.ways.first()
-    {
+    let admits = seen.ways.iter().any(|way| way.decision.admits());
+    if let Some(way) = seen.ways.first().filter(|way| !admits || is_refused(way)) {
         let reason = way.decision.reason().map_or("Verifying", Reason::as_str);
-        let stalled = way.decision.verdict == crate::evidence::Verdict::Fail;
+        let stalled = way.decision.verdict == Verdict::Fail;
         let goes_on = if seen.pods.is_empty() {
             String::new()
         } else {

@@ -6,13 +6,13 @@ use kube::ResourceExt as _;
 
 use crate::{
     api::v1alpha1::{
-        ArtifactVerification, ModelDeployment, OciSource, Server, ServingModel, ServingTemplate,
-        ViolationAction,
+        ArtifactVerification, ModelDeployment, ModelDeploymentSpec, OciSource, Server, ServingModel,
+        ServingTemplate, ViolationAction,
     },
     cluster::is_controlled_by,
     evidence::{Digest, Reference, Verdict},
     policy::{
-        Decision, Evidence, Request, ServerFacts, Verification, Verifications, World, as_it_serves, evaluate,
+        Decision, Declared, Evidence, Request, Verification, Verifications, World, as_it_serves, evaluate,
         foregone,
         pods::{Response, response},
     },
@@ -85,7 +85,7 @@ pub struct Plan {
     pub foregone: Option<Decision>,
     /// What is decided about it, once it is known.
     pub requested: Option<Judgement>,
-    /// What is decided about what serves, when that is something else, or runs in a server that policy sees otherwise.
+    /// What is decided about what serves, when that is something else, or began to serve as policy sees it otherwise.
     pub serving: Option<Judgement>,
     /// What serves, whatever was asked for; none when nothing does.
     pub held: Option<Held>,
@@ -120,17 +120,25 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// What is decided about this content in the server that is asked for, and the verifications that it rests on.
+    /// What is decided about this content as it is asked for, and the verifications that it rests on.
     fn as_asked(&self, runs: &RunningModel) -> (Judgement, Vec<ArtifactVerification>) {
-        let server = self.model.spec.server.as_ref();
-        judge(self.model, self.snapshot, self.world, runs, server, self.now)
+        self.judge_as(runs, &self.model.spec)
     }
 
-    /// The same of what serves: it runs in the server that it began to serve in, whatever is asked for now.
+    /// The same of what serves: it runs in the server that it began to serve in, and reaches whom it did then, whatever is asked
+    /// for now.
     fn as_serving(&self, runs: &RunningModel) -> (Judgement, Vec<ArtifactVerification>) {
-        let frozen = as_it_serves(self.model, runs.digest).and_then(|frozen| frozen.spec.server);
-        let server = frozen.as_ref().or(self.model.spec.server.as_ref());
-        judge(self.model, self.snapshot, self.world, runs, server, self.now)
+        let frozen = as_it_serves(self.model, runs.digest);
+        self.judge_as(runs, &frozen.as_ref().unwrap_or(self.model).spec)
+    }
+
+    fn judge_as(
+        &self,
+        runs: &RunningModel,
+        spec: &ModelDeploymentSpec,
+    ) -> (Judgement, Vec<ArtifactVerification>) {
+        let declared = Declared::by(spec);
+        judge(self.model, self.snapshot, self.world, runs, declared, self.now)
     }
 
     fn is_asked(&self, runs: &RunningModel) -> bool {
@@ -387,24 +395,24 @@ fn unlooked(model: &ModelDeployment, request: &Request, world: &World, now: Time
     }
 }
 
-/// Whether the server in which this content began to serve looks another to policy than the one that is asked for.
+/// Whether policy sees this content, as it began to serve, otherwise than as it is asked for.
 fn serves_otherwise(model: &ModelDeployment, digest: Digest) -> bool {
-    let seen = |model: &ModelDeployment| model.spec.server.as_ref().map(ServerFacts::of);
-    as_it_serves(model, digest).is_some_and(|frozen| seen(&frozen) != seen(model))
+    let asked = Declared::by(&model.spec);
+    as_it_serves(model, digest).is_some_and(|frozen| Declared::by(&frozen.spec) != asked)
 }
 
-/// What is decided about this content in this server, and the verifications that it rests on.
+/// What is decided about this content with what is declared of it, and the verifications that it rests on.
 fn judge(
     model: &ModelDeployment,
     snapshot: &Snapshot,
     world: &World,
     runs: &RunningModel,
-    server: Option<&Server>,
+    declared: Declared,
     now: Timestamp,
 ) -> (Judgement, Vec<ArtifactVerification>) {
     let wanted = Verifications::of(model, world, runs);
     let there = &snapshot.verifications;
-    let facts = wanted.facts(model, world, runs, server, there);
+    let facts = wanted.facts(model, world, runs, declared, there);
     let judgement = Judgement {
         subject: runs.digest,
         decision: evaluate(&facts, world, now),

@@ -149,7 +149,7 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
     // Without a Deployment of ours nothing serves, whatever the status remembers.
     let running = outcome.rollout.template.as_ref()?;
     let serving = if outcome.rollout.complete {
-        rolled_out_now(plan, running, old, now)
+        rolled_out_now(model, plan, running, old, now)
     } else {
         old.cloned()?
     };
@@ -182,6 +182,7 @@ fn serving(model: &ModelDeployment, plan: &Plan, outcome: &Outcome, now: Timesta
 
 /// What serves when a rollout is complete.
 fn rolled_out_now(
+    model: &ModelDeployment,
     plan: &Plan,
     running: &RunningModel,
     old: Option<&ServingModel>,
@@ -195,6 +196,16 @@ fn rolled_out_now(
     let asked = match &plan.request {
         Request::Known { reference, digest } if *digest == running.digest => Some(reference),
         _ => None,
+    };
+    // What is asked for counts from when it is admitted.
+    let admitted = plan
+        .requested
+        .as_ref()
+        .is_some_and(|judged| judged.subject == running.digest && judged.decision.admits());
+    let egress = if admitted {
+        model.spec.egress.clone()
+    } else {
+        old.and_then(|old| old.egress.clone())
     };
     let remembered = || old.and_then(|old| old.reference.parse().ok());
     let reference = asked
@@ -213,6 +224,7 @@ fn rolled_out_now(
         signed_by: old.map_or(String::new(), |old| old.signed_by.clone()),
         verification: old.map_or(String::new(), |old| old.verification.clone()),
         template,
+        egress,
         unproven_since: old.and_then(|old| old.unproven_since.clone()),
         response: old.and_then(|old| old.response),
     };

@@ -2,6 +2,8 @@
 //! planned verifier, and let nobody read the model but as the verifier left it. What the verifier will find is owed; a pod
 //! without it never starts its server.
 
+use std::iter;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::ResourceExt as _;
@@ -16,7 +18,8 @@ use crate::{
     },
     evidence::{Digest, Effect, KeyArgument, Origin, Reason, RuleId},
     policy::{
-        Decision, Evidence, Facts, World, accept, evaluate, pinned, required_keys, selecting, sufficient_keys,
+        Decision, Declared, Evidence, Facts, World, accept, evaluate, pinned, required_keys, selecting,
+        sufficient_keys,
     },
     workload::{
         AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, KSERVE_SOURCE, Pins, PodSettings, Terms, awaits_kserve,
@@ -64,7 +67,8 @@ pub struct Way {
     pub decision: Decision,
 }
 
-/// The ways in which pods of this model's workload may run, the best first; those that policy refuses as well.
+/// The ways in which pods of this model's workload may run, what is asked for first and what serves last; those that policy
+/// refuses as well.
 pub fn ways(
     model: &ModelDeployment,
     recorded: Recorded<'_>,
@@ -99,14 +103,28 @@ pub fn ways(
     };
     let asked = !required_keys(world, &namespace).is_empty();
     let facts = promised(model, &namespace, origin, world, now);
-    vec![Way {
+    let way = |declared: Declared| Way {
         adoption: asked.then(|| Adoption {
-            mount_path,
-            source,
+            mount_path: mount_path.clone(),
+            source: source.clone(),
             images: images(model),
         }),
-        decision: evaluate(&facts, world, now),
-    }]
+        decision: evaluate(&facts.clone().declared(declared), world, now),
+    };
+    let as_asked = Declared::by(&model.spec);
+    let as_it_serves = serves_with(model).filter(|serves| *serves != as_asked);
+    iter::once(as_asked).chain(as_it_serves).map(way).collect()
+}
+
+/// What was declared of the workload when what serves was admitted; none when nothing of the kind is remembered, or other
+/// content is asked for since.
+fn serves_with(model: &ModelDeployment) -> Option<Declared> {
+    let serving = model.status.as_ref()?.serving.as_ref();
+    let serving = serving.filter(|serving| Some(serving.digest) == pinned(model))?;
+    Some(Declared {
+        server: None,
+        egress: serving.egress.clone().unwrap_or_default(),
+    })
 }
 
 /// What is known of content that lies in a volume before a pod has looked: what its verifier will see to.
@@ -125,7 +143,8 @@ pub fn promised(
     let asked = !required_keys(world, namespace).is_empty();
     Facts {
         observed: (!asked).then(|| Evidence::Wait(nobody_looks.to_owned())),
-        ..Facts::about(world, namespace, &model.name_any(), origin, digest, owed).declared(&model.spec)
+        ..Facts::about(world, namespace, &model.name_any(), origin, digest, owed)
+            .declared(Declared::by(&model.spec))
     }
 }
 

@@ -10,10 +10,10 @@ use super::{PodRequest, Recorded, grace::Grace, is_ours, pass, refused, response
 use crate::{
     api::{
         MODEL_LABEL,
-        v1alpha1::{ModelDeployment, ServingModel, ViolationAction},
+        v1alpha1::{EgressRule, ModelDeployment, ServingModel, ViolationAction},
     },
     evidence::{Finding, Reason, Reference, RuleId, Verdict},
-    policy::{Decision, Evidence, Request, Verifications, World, evaluate},
+    policy::{Decision, Declared, Evidence, Request, ServerFacts, Verifications, World, evaluate},
     workload::{Plans, RunningModel, Served, running_model_as_sent},
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Content<'a> {
     model: &'a ModelDeployment,
     /// What the pods that run this content are built from.
     served: Option<Served<'a>>,
+    /// Whom they are to reach.
+    egress: &'a [EgressRule],
     /// What they run.
     pub runs: RunningModel,
     /// Whether it serves already.
@@ -131,6 +133,7 @@ pub(super) fn contents(model: &ModelDeployment) -> impl Iterator<Item = Content<
         Some(Content {
             model,
             served: Served::of(model),
+            egress: model.spec.egress.as_deref().unwrap_or_default(),
             runs: Request::of(model).content(source)?,
             serves: false,
         })
@@ -150,6 +153,7 @@ pub(super) fn candidate<'a>(
     let Content {
         model,
         served,
+        egress,
         runs,
         serves,
     } = &mut content;
@@ -160,8 +164,11 @@ pub(super) fn candidate<'a>(
         _ if *serves && runs.size > 0 => runs.size,
         _ => claimed,
     };
-    let server = served.map(|served| served.server);
-    let facts = wanted.facts(model, world, runs, server, recorded.verifications);
+    let declared = Declared {
+        server: served.map(|served| ServerFacts::of(served.server)),
+        egress: egress.to_vec(),
+    };
+    let facts = wanted.facts(model, world, runs, declared, recorded.verifications);
     let decision = evaluate(&facts, world, now);
     Candidate { content, decision }
 }
@@ -191,6 +198,7 @@ fn as_serving<'a>(model: &'a ModelDeployment, serving: &'a ServingModel) -> Opti
     Some(Content {
         model,
         served,
+        egress: serving.egress.as_deref().unwrap_or_default(),
         runs,
         serves: true,
     })

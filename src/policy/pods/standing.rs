@@ -162,7 +162,9 @@ impl Standing<'_> {
         }
         let raw = serde_json::to_value(spec).unwrap_or_default();
         let mut closest: Option<Vec<String>> = None;
-        for way in self.ways {
+        // One that is asked for and refused is no reason against one that serves, though the pod is the same in both.
+        let (admitted, refused): (Vec<_>, Vec<_>) = self.ways.iter().partition(|way| way.decision.admits());
+        for way in admitted.into_iter().chain(refused) {
             let Some(adoption) = &way.adoption else { continue };
             let settings = PodSettings {
                 fetch_image: image.to_owned(),

@@ -18,7 +18,7 @@ use crate::{
     },
     evidence::{Digest, SignerIdentity},
     policy::{
-        Exemption, Verifications,
+        Exemption, NetworkRule, Verifications,
         samples::{fingerprint, key, rules, signer},
     },
     workload::{
@@ -91,6 +91,7 @@ impl Door {
                 mount_path: None,
                 pull_secret: None,
             }),
+            egress: self.model.spec.egress.clone(),
             unproven_since: None,
             response: None,
         };
@@ -295,6 +296,23 @@ fn what_serves_is_replaced_as_it_serves_while_its_specification_changed() {
         door.ask(&door.planned(&runs), REPLICASET_CONTROLLER).admits(),
         "the pods of the rollout"
     );
+}
+
+#[test_case(json!([]) => true; "none when it began to")]
+#[test_case(json!([{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"port": 443}]}]) => false; "as much, and the ceiling sank")]
+fn what_serves_is_judged_by_the_egress_it_serves_with(served_with: Value) -> bool {
+    let mut door = Door::new();
+    door.model.spec.egress = serde_json::from_value(served_with).unwrap();
+    door.serves();
+    door.world.rules[0].isolation.network = Some(NetworkRule::default());
+    door.world.rules[0].on_violation = ViolationAction::Quarantine;
+    let wide = json!([{"to": [{"ipBlock": {"cidr": "192.0.0.0/16"}}], "ports": [{"port": 443}]}]);
+    door.model.spec.egress = serde_json::from_value(wide).unwrap();
+    let decision = door.ask_planned(GOOD);
+    if !decision.admits() {
+        assert_eq!(decision.reason(), Some(Reason::EgressAboveCeiling));
+    }
+    decision.admits()
 }
 
 #[test]

@@ -3,7 +3,7 @@ use test_case::test_case;
 
 use super::{super::super::condition::find, *};
 use crate::policy::{
-    Problem,
+    NetworkRule, Problem,
     pods::{
         samples::{CONTENT, Scene, pod},
         ways,
@@ -205,6 +205,30 @@ fn what_served_is_remembered_as_unproven_since_then() {
     );
 }
 
+/// What its author asks for and policy refuses is told, and changes nothing for what serves.
+#[test]
+fn egress_that_is_asked_for_and_refused_is_told_and_what_serves_goes_on() {
+    let mut scene = Scene::new();
+    let pods = [scene.verified("a", CONTENT, 1)];
+    let pinned = json!({"claimName": "models", "path": "digits/1", "digest": CONTENT});
+    scene.model.spec.model.source.volume = serde_json::from_value(pinned).unwrap();
+    scene.model.status = Some(told(&scene, &pods, &there()));
+    let rules = &mut scene.world.rules[0];
+    rules.isolation.network = Some(NetworkRule::default());
+    rules.on_violation = ViolationAction::Stop;
+    rules.grace_period = jiff::SignedDuration::ZERO;
+    let wide = json!([{"to": [{"ipBlock": {"cidr": "192.0.0.0/16"}}], "ports": [{"port": 443}]}]);
+    scene.model.spec.egress = serde_json::from_value(wide).unwrap();
+    let after = told(&scene, &pods, &there());
+    let (state, reason, message) = ready(&after);
+    assert_eq!((state.as_str(), reason.as_str()), ("False", "EgressAboveCeiling"));
+    assert!(message.ends_with("the 1 pods there are go on"), "{message}");
+    let serving = after.serving.clone().unwrap();
+    assert_eq!((serving.egress, serving.unproven_since), (None, None));
+    scene.model.status = Some(after);
+    assert_eq!(stopped(&scene, &pods), None);
+}
+
 #[test]
 fn a_specification_that_makes_no_sense_is_told() {
     let scene = Scene::new();
@@ -274,6 +298,11 @@ fn what_is_revoked_is_stopped(action: ViolationAction, seconds: i64, served: boo
     if served {
         scene.model.status = Some(status);
     }
+    stopped(&scene, &pods)
+}
+
+/// How many pods are deleted.
+fn stopped(scene: &Scene, pods: &[Value]) -> Option<usize> {
     let ways = ways(
         &scene.model,
         scene.recorded(),

@@ -13,6 +13,7 @@ use crate::{
     },
     controller::condition::{State, Wanted},
     evidence::Digest,
+    policy::NetworkRule,
 };
 
 /// The policy does this when what serves turns bad, and gives so many seconds.
@@ -234,6 +235,81 @@ fn what_is_admitted_instead_takes_its_place() {
     scene.settle();
     assert_eq!(scene.ready(), ("True".into(), "Serving".into()));
     assert_eq!(remembered(&scene), None);
+}
+
+fn to(cidr: &str) -> Value {
+    json!([{"to": [{"ipBlock": {"cidr": cidr}}], "ports": [{"port": 443}]}])
+}
+
+/// The policy isolates models, and lets them declare no more egress than this.
+fn ceiling(scene: &mut Scene, ceiling: Value) {
+    scene.world.rules[0].isolation.network = Some(NetworkRule {
+        ceiling: serde_json::from_value(ceiling).unwrap(),
+        monitoring: Vec::new(),
+    });
+}
+
+fn serves_to(scene: &Scene) -> Value {
+    let status = scene.model.status.as_ref().unwrap();
+    json!(status.serving.as_ref().unwrap().egress)
+}
+
+#[test_case(ViolationAction::Quarantine, false; "with the same content")]
+#[test_case(ViolationAction::Stop, false; "which would be stopped at once")]
+#[test_case(ViolationAction::Quarantine, true; "with other content")]
+fn egress_that_is_asked_for_and_refused_cuts_nobody_off(action: ViolationAction, other: bool) {
+    let mut scene = serving(action, 0);
+    ceiling(&mut scene, to("192.0.2.0/24"));
+    scene.edit("/egress", to("192.0.2.128/25"));
+    scene.settle();
+    assert_eq!(serves_to(&scene), to("192.0.2.128/25"));
+    scene.edit("/egress", to("192.0.0.0/16"));
+    if other {
+        scene.ask(NEXT);
+        scene.step();
+        scene.verified(NEXT);
+    }
+    scene.settle();
+    assert_eq!((open(&scene), reached(&scene)), (vec![Some(true); 2], true));
+    assert_eq!(scene.runs(), Some((GOOD, 2)));
+    assert_eq!(scene.ready(), ("False".into(), "EgressAboveCeiling".into()));
+    assert_eq!(
+        serves_to(&scene),
+        to("192.0.2.128/25"),
+        "it serves with what was admitted"
+    );
+    assert_eq!(remembered(&scene), None);
+    assert_eq!(
+        scene
+            .model
+            .status
+            .as_ref()
+            .unwrap()
+            .serving
+            .as_ref()
+            .unwrap()
+            .unproven_since,
+        None
+    );
+}
+
+#[test]
+fn a_ceiling_that_sinks_below_what_serves_does() {
+    let mut scene = serving(ViolationAction::Quarantine, 0);
+    ceiling(&mut scene, to("192.0.2.0/24"));
+    scene.edit("/egress", to("192.0.2.128/25"));
+    scene.settle();
+    ceiling(&mut scene, json!([]));
+    scene.step();
+    assert_eq!(open(&scene), [Some(false), Some(false)]);
+    // What is asked for instead is admitted, and takes its place.
+    scene.edit("/egress", json!([]));
+    scene.step();
+    assert_eq!((open(&scene), reached(&scene)), (vec![Some(true); 2], true));
+    scene.roll_out();
+    scene.settle();
+    assert_eq!(serves_to(&scene), json!([]));
+    assert_eq!(scene.ready(), ("True".into(), "Serving".into()));
 }
 
 #[test]
