@@ -11,6 +11,8 @@ pub mod artifact_verification;
 mod audit;
 pub mod condition;
 pub mod excess;
+mod gates;
+mod held;
 pub mod isolation;
 pub mod metrics;
 pub mod model_deployment;

@@ -25,7 +25,7 @@ use serde_json::Value;
 pub use adopted::{Way, fits_pods, governing, governs, promised, ways};
 pub use audit::{Audited, PodThere, Said, audit};
 pub use isolated::fills_in;
-pub use response::{Response, response};
+pub use response::{Response, may_quarantine, response};
 pub use standing::{PodStanding, Replacement, Stand, Standing, next_to_evict, pin};
 pub use template::Template;
 

@@ -4,6 +4,7 @@
 mod accounts;
 mod adopted;
 mod cidr;
+mod gate;
 mod images;
 mod network;
 mod objects;
@@ -31,6 +32,7 @@ pub use adopted::{
 };
 
 pub use cidr::Cidr;
+pub use gate::{add_gate, is_gated};
 pub use images::{Image, Pins, odd, tagged, tags};
 pub use network::{
     Inlet, METADATA_ADDRESSES, NetworkSettings, Openings, RELAY_COMPONENT, RELAY_PORT, cut_off_network,

@@ -25,12 +25,12 @@ use crate::{
 };
 
 /// A claim in the space, bound to a folder of the node.
-struct Volume {
+pub struct Volume {
     folder: PathBuf,
 }
 
 impl Volume {
-    async fn new(space: &Space) -> Self {
+    pub async fn new(space: &Space) -> Self {
         let folder = scratch().join("volumes").join(&space.namespace);
         // What an earlier run left was signed with another key.
         let _ = fs::remove_dir_all(&folder);
@@ -62,7 +62,7 @@ impl Volume {
     }
 
     /// Puts a model there, as whoever owns the volume does.
-    fn put(&self, model: &Model, at: &str) -> PathBuf {
+    pub fn put(&self, model: &Model, at: &str) -> PathBuf {
         let to = self.folder.join(at);
         model.copy_to(&to);
         to
@@ -92,7 +92,7 @@ fn template(bed: &Bed, app: &str) -> Value {
     })
 }
 
-fn deployment(bed: &Bed, name: &str, replicas: i32) -> Value {
+pub fn deployment(bed: &Bed, name: &str, replicas: i32) -> Value {
     json!({
         "metadata": {"name": name},
         "spec": {
@@ -101,7 +101,7 @@ fn deployment(bed: &Bed, name: &str, replicas: i32) -> Value {
     })
 }
 
-fn governing(name: &str, api_version: &str, kind: &str, workload: &str) -> Value {
+pub fn governing(name: &str, api_version: &str, kind: &str, workload: &str) -> Value {
     json!({
         "apiVersion": "probity.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": name},
         "spec": {
@@ -125,7 +125,7 @@ async fn pods(space: &Space, app: &str) -> Vec<Pod> {
     space.list(&format!("app={app}")).await
 }
 
-async fn ready_pods(space: &Space, app: &str, count: usize) -> Vec<Pod> {
+pub async fn ready_pods(space: &Space, app: &str, count: usize) -> Vec<Pod> {
     eventually(
         &format!("{app} to have {count} ready pods and no other"),
         async || {

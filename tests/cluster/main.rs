@@ -72,6 +72,7 @@ const TESTS: &[Test] = tests![
     together refused::an_unsigned_model_never_has_a_pod,
     together refused::a_model_signed_by_a_stranger_never_has_a_pod,
     together quarantine::a_revoked_model_loses_its_traffic_keeps_its_pod_and_is_released,
+    together quarantine::an_adopted_workload_that_is_revoked_is_cut_off_and_released,
     together names::a_foreign_deployment_of_the_same_name_is_left_alone,
     together names::everything_of_a_deleted_model_goes,
     together isolated::a_model_talks_to_whom_it_declares_and_to_nobody_else,

@@ -1,23 +1,35 @@
-//! A model that is revoked while it serves: how soon its traffic ends, behind its own Service and behind one that somebody
-//! else made, that its pod stays, and that both come back by themselves. A real kubelet and real sockets have to agree.
+//! A model that is revoked while it serves, in a server of Probity's and in a workload of somebody else's: how soon its traffic
+//! ends, also on connections that are open, that its pod stays, and that all comes back by itself. A real kubelet and real
+//! sockets have to agree.
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice, policy::v1::PodDisruptionBudget};
+use k8s_openapi::api::{
+    apps::v1::Deployment, core::v1::Service, discovery::v1::EndpointSlice, policy::v1::PodDisruptionBudget,
+};
 use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams},
 };
-use probity::{api::v1alpha1::ClusterDeploymentPolicy, evidence::Digest};
+use probity::{
+    api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment},
+    evidence::Digest,
+};
 use serde_json::{Value, json};
 
 use crate::{
+    adopted::{Volume, deployment, governing, ready_pods},
     bed::Bed,
     door::own_policy,
     load::light,
     models::models,
-    space::{Space, eventually},
+    network::pod,
+    reach::{Matrix, Place, Protocol::Tcp, Target},
+    space::{PORT, Space, eventually, ready as is_ready},
 };
+
+/// What listens in the pods themselves; not the port of any other test.
+const DOOR: u16 = 7200;
 
 /// From violation seen to traffic cut, as it should be; as it must be on a machine that does much else.
 const WANTED: Duration = Duration::from_secs(2);
@@ -130,5 +142,91 @@ pub async fn a_revoked_model_loses_its_traffic_keeps_its_pod_and_is_released(bed
     .await;
     space.is_not_ready("cut", "Stopped").await;
     space.settled_pods("cut", 0).await;
+    space.done().await;
+}
+
+pub async fn an_adopted_workload_that_is_revoked_is_cut_off_and_released(bed: &'static Bed) {
+    let (space, far) = (
+        Space::new(bed, "quarantined-adopted").await,
+        Space::ungoverned(bed, "quarantined-far").await,
+    );
+    own_policy(&space, &models().release_key).await;
+    policy(
+        &space,
+        json!({"onViolation": {"action": "Quarantine", "gracePeriodSeconds": 3600}}),
+    )
+    .await;
+    let volume = Volume::new(&space).await;
+    volume.put(&models().small, "digits/1");
+    space
+        .create::<ModelDeployment>(governing("digits", "apps/v1", "Deployment", "server"))
+        .await;
+    let _: Deployment = space.create(deployment(bed, "server", 1)).await;
+    let _: Service = space
+        .create(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "theirs"},
+            "spec": {"selector": {"app": "server"}, "ports": [{"port": 80, "targetPort": PORT}]}
+        }))
+        .await;
+    let model = space
+        .until("digits", "to serve", |model: &ModelDeployment| {
+            is_ready(model).0 == "True"
+        })
+        .await;
+    let content = model.status.unwrap().serving.unwrap().digest;
+    sends(&space, "theirs", 1).await;
+    let server = ready_pods(&space, "server", 1).await.remove(0);
+    let (inside, caller) = (Place::pod(&server, "server").await, pod(&far, "caller").await);
+    let _listening = (inside.listen(&[(Tcp, DOOR)]), caller.listen(&[(Tcp, DOOR)]));
+    let (to_it, from_it) = (
+        [Target::port(&inside, Tcp, DOOR)],
+        [Target::port(&caller, Tcp, DOOR)],
+    );
+    let open = Matrix::default()
+        .open(&[&caller], &to_it)
+        .open(&[&inside], &from_it);
+    open.holds("before it is revoked").await;
+    let (mut call, mut answer) = (caller.talk(&inside, DOOR).await, inside.talk(&caller, DOOR).await);
+    assert!(call.goes_on().await && answer.goes_on().await);
+
+    let began = Instant::now();
+    policy(
+        &space,
+        json!({"model": {"revoked": [{"digest": content, "reason": "poisoned"}]}}),
+    )
+    .await;
+    sends(&space, "theirs", 0).await;
+    let cut = began.elapsed();
+    println!("traffic of an adopted workload cut {cut:?} after the policy was edited (wanted: {WANTED:?})");
+    assert!(cut < AT_MOST, "{cut:?}");
+    // A pair that can talk, or the whole network might be broken.
+    let node = Place::new("the node", bed.node.address, &bed.node.network);
+    let closed = Matrix::default()
+        .closed(&[&caller], &to_it)
+        .closed(&[&inside], &from_it)
+        .open(&[&node], &from_it);
+    closed.holds("it is quarantined").await;
+    assert!(
+        !call.goes_on().await && !answer.goes_on().await,
+        "connections that are open end too"
+    );
+    let (_, said) = space.is_not_ready("digits", "Quarantined").await;
+    assert!(said.contains("poisoned"), "{said}");
+    let there: Vec<k8s_openapi::api::core::v1::Pod> = space.list("app=server").await;
+    assert_eq!(
+        (there.len(), there[0].uid()),
+        (1, server.uid()),
+        "it stays to be looked at"
+    );
+
+    policy(&space, json!({"model": {"revoked": null}})).await;
+    space
+        .until("digits", "to serve again", |model: &ModelDeployment| {
+            is_ready(model).0 == "True"
+        })
+        .await;
+    sends(&space, "theirs", 1).await;
+    open.holds("it is released").await;
+    far.done().await;
     space.done().await;
 }

@@ -16,7 +16,8 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt as _;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::{
-    net::{TcpSocket, UdpSocket},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream, UdpSocket},
     task::AbortHandle,
     time::timeout,
 };
@@ -103,7 +104,15 @@ impl Place {
         let task = match protocol {
             Tcp => {
                 let socket = self.tcp(here)?.listen(64)?;
-                tokio::spawn(async move { while socket.accept().await.is_ok() {} })
+                tokio::spawn(async move {
+                    while let Ok((mut stream, _)) = socket.accept().await {
+                        // Whoever says something hears it again.
+                        tokio::spawn(async move {
+                            let (mut reads, mut writes) = stream.split();
+                            let _ = tokio::io::copy(&mut reads, &mut writes).await;
+                        });
+                    }
+                })
             }
             Udp => {
                 let socket = self.udp(here)?;
@@ -116,6 +125,14 @@ impl Place {
             }
         };
         Ok(task.abort_handle())
+    }
+
+    /// A connection from here that stays open, and that the listeners of a place answer on.
+    pub async fn talk(&self, to: &Place, port: u16) -> Talk {
+        let there = SocketAddrV4::new(to.address, port);
+        let socket = self.tcp(SocketAddrV4::new(self.address, 0)).unwrap();
+        let connected = timeout(SETTLED, socket.connect(there.into())).await;
+        Talk(connected.expect("it is let in").unwrap())
     }
 
     /// Tries to reach an address from here.
@@ -172,6 +189,20 @@ impl Place {
             act()
         });
         thread.join().expect("it does not panic")
+    }
+}
+
+/// A connection that stays open.
+pub struct Talk(TcpStream);
+
+impl Talk {
+    /// Whether what is said is still heard, and answered.
+    pub async fn goes_on(&mut self) -> bool {
+        let said = async {
+            self.0.write_all(b"!").await?;
+            self.0.read_exact(&mut [0; 1]).await
+        };
+        matches!(timeout(ANSWER, said).await, Ok(Ok(_)))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A Deployment with these containers, whose model lies on a claim.
-async fn workload(stage: &Stage, pod: Value) {
+pub async fn workload(stage: &Stage, pod: Value) {
     let labels = json!({"app": "server"});
     let template = json!({"metadata": {"labels": labels}, "spec": pod});
     apply(
@@ -38,7 +38,7 @@ async fn workload(stage: &Stage, pod: Value) {
     .await;
 }
 
-async fn model(stage: &Stage) {
+pub async fn model(stage: &Stage) {
     apply(
         &stage.client,
         json!({
@@ -78,7 +78,7 @@ async fn resolved(stage: &Stage, name: &str) -> Option<Digest> {
 }
 
 /// The judge of an operator, on watches of its own.
-async fn door(stage: &Stage) -> Gate {
+pub async fn door(stage: &Stage) -> Gate {
     let settings = controller::Settings {
         fetch_image: FETCH_IMAGE.into(),
         previous_images: Vec::new(),
@@ -154,7 +154,7 @@ async fn asked(door: &Gate, stage: &Stage) -> (Value, Answer) {
 }
 
 /// Asks again, as whoever makes pods does, until the answer is as wanted.
-async fn asked_until(door: &Gate, stage: &Stage, wanted: impl Fn(&Answer) -> bool) -> (Value, Answer) {
+pub async fn asked_until(door: &Gate, stage: &Stage, wanted: impl Fn(&Answer) -> bool) -> (Value, Answer) {
     let asking = async {
         loop {
             let (pod, answer) = asked(door, stage).await;

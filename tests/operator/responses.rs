@@ -6,12 +6,20 @@ use k8s_openapi::api::{
     core::v1::{Pod, Service},
     networking::v1::NetworkPolicy,
 };
-use kube::api::{Patch, PatchParams};
-use probity::api::{CUT_OFF_LABEL, SERVING_GATE};
+use kube::{
+    ResourceExt as _,
+    api::{Patch, PatchParams, PostParams},
+};
+use probity::{
+    api::{CUT_OFF_LABEL, SERVING_GATE},
+    artifact::signature::PublicKey,
+    evidence::{CopyReport, Digest, SignerIdentity},
+};
 use serde_json::{Value, json};
 
 use crate::{
-    artifacts::Model,
+    artifacts::{Model, release_pem},
+    images::{asked_until, door, model, workload},
     stage::{Stage, condition, until},
     testbed::apply,
 };
@@ -214,4 +222,98 @@ async fn what_is_to_be_stopped_is_stopped_when_its_time_has_come() {
     stage.event("digits", "Released").await;
     stage.set_rollout(&deployment, 1, 1, 1).await;
     stage.reason("digits", "Serving").await;
+}
+
+/// A pod of somebody else's Deployment as admission lets it in, whose verifier found this to be signed by `release`.
+async fn verified(stage: &Stage, name: &str, content: Digest) {
+    let door = door(stage).await;
+    let (mut made, _) = asked_until(&door, stage, |answer| answer.allowed).await;
+    assert_eq!(
+        made["spec"]["readinessGates"],
+        json!([{"conditionType": SERVING_GATE}]),
+        "its traffic can be cut"
+    );
+    made["metadata"]["name"] = json!(name);
+    let api = stage.api::<Pod>();
+    let made: Pod = serde_json::from_value(made).unwrap();
+    api.create(&PostParams::default(), &made).await.unwrap();
+    let signer = SignerIdentity {
+        key: format!("{}/release", stage.namespace),
+        fingerprint: PublicKey::parse("release", release_pem()).unwrap().fingerprint(),
+    };
+    let report = CopyReport {
+        digest: content,
+        size: 9,
+        files: 3,
+        signers: vec![signer],
+    };
+    let ended = json!({"status": {"initContainerStatuses": [{
+        "name": "probity-verify", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 0, "message": report.line().unwrap(), "finishedAt": "2026-11-14T22:13:20Z"}}
+    }]}});
+    api.patch_status(name, &PatchParams::default(), &Patch::Strategic(ended))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_workload_of_somebody_elses_is_quarantined_and_released() {
+    let stage = Stage::new().await;
+    on_violation(&stage, "Quarantine", 3600).await;
+    let content = Digest::from_bytes([0xc0; 32]);
+    let image = format!("registry.example/server@sha256:{}", "5e".repeat(32));
+    workload(
+        &stage,
+        json!({"containers": [{"name": "server", "image": image}]}),
+    )
+    .await;
+    model(&stage).await;
+    // Nobody makes it here, and no pod is let in without one.
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": stage.namespace}
+    });
+    apply(&stage.client, account).await;
+    verified(&stage, "server-1-a", content).await;
+    gate(&stage, "server-1-a", true).await;
+    stage
+        .until("digits", "it is what serves", |model| {
+            let serving = model.status.as_ref().and_then(|status| status.serving.as_ref());
+            serving.is_some_and(|serving| serving.digest == content)
+        })
+        .await;
+
+    revoked(&stage, json!([{"digest": content, "reason": "poisoned"}])).await;
+    gate(&stage, "server-1-a", false).await;
+    let message = stage.reason("digits", "QuarantinePartial").await;
+    assert!(
+        message.contains("poisoned") && message.contains("spec.onViolation of"),
+        "{message}"
+    );
+    let shut: NetworkPolicy = stage.api().get("probity-digits").await.unwrap();
+    let spec = shut.spec.unwrap();
+    let selected = spec.pod_selector.unwrap_or_default();
+    assert_eq!(
+        serde_json::to_value(selected).unwrap(),
+        json!({"matchLabels": {"app": "server"}}),
+        "all of its pods"
+    );
+    assert_eq!(spec.policy_types.unwrap_or_default(), ["Ingress", "Egress"]);
+    let open = (spec.ingress.unwrap_or_default(), spec.egress.unwrap_or_default());
+    assert_eq!(open, (Vec::new(), Vec::new()), "nothing in or out");
+    for told in ["TrafficCut", "QuarantinePartial"] {
+        stage.event("digits", told).await;
+    }
+    let there = stage.api::<Pod>().get("server-1-a").await.unwrap();
+    assert_eq!(
+        there.metadata.deletion_timestamp, None,
+        "it stays to be looked at"
+    );
+
+    revoked(&stage, json!([])).await;
+    gate(&stage, "server-1-a", true).await;
+    for told in ["TrafficBack", "Released"] {
+        stage.event("digits", told).await;
+    }
+    let left = stage.names::<NetworkPolicy>().await;
+    assert!(left.is_empty(), "nobody asked for isolation: {left:?}");
 }

@@ -1,6 +1,7 @@
 //! A workload that somebody else made and a model governs: find its pods, see how each stands, pin the content, say so, and
-//! replace what is not proven where policy wants it. Nothing of the workload itself is ever written.
+//! replace, cut off or stop what is not proven where policy wants it. Nothing of the workload itself is ever written.
 
+mod cut;
 mod gather;
 pub(super) mod images;
 mod refusal;
@@ -15,6 +16,7 @@ use kube::{Api, ResourceExt as _, core::ObjectMeta};
 use super::{
     Context, Error, Note,
     excess::{news, rights},
+    gates::{gates, set_gates},
     isolation::isolate,
     notes::notes,
 };
@@ -37,6 +39,7 @@ use crate::{
     },
     workload::Plans,
 };
+use cut::{Cut, meanwhile};
 use gather::gather;
 use refusal::refusal;
 use status::{Seen, status, to_stop};
@@ -58,9 +61,6 @@ pub(super) async fn reconcile(
 ) -> Result<Timestamp, Error> {
     let namespace = model.namespace().unwrap_or_default();
     let found = gather(context, model, workload).await?;
-    // A workload that another model governs is that one's to isolate.
-    let selector = found.selector.clone().filter(|_| found.taken_by.is_none());
-    let isolation = isolate(context, model, (world, now), selector, &found.pods, false).await?;
     let recorded = Recorded {
         model: Some(model),
         verifications,
@@ -83,13 +83,33 @@ pub(super) async fn reconcile(
         }
         _ => Vec::new(),
     };
+    let cut = Cut {
+        model,
+        ways: &ways,
+        pods: &pods,
+        world,
+        now,
+    };
+    // A workload that another model governs is that one's to isolate, and to cut off.
+    let held = cut.held().filter(|_| found.taken_by.is_none());
+    let whole = cut.is_whole(held.as_ref());
+    if found.taken_by.is_none() {
+        let gates = gates(&found.pods, |pod| cut.open(pod, whole), now);
+        set_gates(context, model, &gates).await?;
+    }
+    let selector = found.selector.clone().filter(|_| found.taken_by.is_none());
+    let isolation = isolate(context, model, (world, now), selector, &found.pods, whole).await?;
+    let cut_off = held.as_ref().filter(|_| whole).and_then(|held| {
+        let stopped = "its pods are deleted, and no others are let in";
+        held.told(isolation.condition.as_ref(), &meanwhile(&found.pods), stopped)
+    });
     let api: Api<ModelDeployment> = context.api(&namespace);
     pin_content(&api, model, origin.as_ref().ok(), &pods).await?;
     let stopped = stop(context, model, world, &ways, &pods, now).await?;
     let held_up = !stopped && replace(context, model, world, &pods).await?;
     let plans = Plans::new(settings.clone());
-    let held = context.held.of(&namespace, &model.name_any());
-    let held = held.as_ref().map(|held| held.as_slice());
+    let exceeding = context.held.of(&namespace, &model.name_any());
+    let exceeding = exceeding.as_ref().map(|exceeding| exceeding.as_slice());
     let new = status(
         model,
         &Seen {
@@ -101,7 +121,9 @@ pub(super) async fn reconcile(
             pods: &pods,
             held_up,
             isolated: isolation.condition,
-            rights: rights(world, &namespace, held, model.status.as_ref()),
+            rights: rights(world, &namespace, exceeding, model.status.as_ref()),
+            held: held.as_ref(),
+            cut_off,
         },
         now,
     );

@@ -8,6 +8,7 @@ use super::{
     super::{
         condition::{State, Wanted, conditions},
         excess::{Rights, findings},
+        held::Held,
         model_deployment::server_failure,
         satisfied::satisfied,
     },
@@ -47,6 +48,10 @@ pub(super) struct Seen<'a> {
     pub isolated: Option<Wanted>,
     /// What is said of the rights of the accounts that its pods run under.
     pub rights: Rights,
+    /// What serves, and what is done about it.
+    pub held: Option<&'a Held>,
+    /// Reason and sentence, while all of it is cut off.
+    pub cut_off: Option<(&'static str, String)>,
 }
 
 /// What `Ready` says.
@@ -162,7 +167,9 @@ fn serving(
     let Some((found, decision)) = proven.first() else {
         // What served goes on being what served, while pods of it are there, also when nothing shows it any more.
         let old = old.filter(|_| !seen.pods.is_empty())?;
+        let held = seen.held.filter(|held| held.digest == old.digest);
         return Some(ServingModel {
+            response: held.map_or(old.response, |held| held.response.remembered()),
             unproven_since: old.unproven_since.clone().or(Some(Time(now))),
             ..old.clone()
         });
@@ -215,6 +222,9 @@ fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &
         Err(problem) => return no(problem.reason.as_str(), problem.to_string(), true),
     };
     let WorkloadRef { kind, name, .. } = seen.workload;
+    if let Some((reason, message)) = &seen.cut_off {
+        return no(reason, message.clone(), true);
+    }
     if let Some(other) = &seen.found.taken_by {
         let message =
             format!("{kind} {name} is governed by ModelDeployment {other} already: delete one of the two");
@@ -379,7 +389,9 @@ fn wanted(
     };
     let ready = seen.pods.iter().filter(|pod| pod.ready).count();
     let message = format!("{ready} of {} pods are available", seen.pods.len());
-    let available = if ready > 0 {
+    let available = if let Some((reason, message)) = &seen.cut_off {
+        Wanted::new("Available", State::False, *reason, message)
+    } else if ready > 0 {
         Wanted::new("Available", State::True, "PodsAvailable", message)
     } else {
         Wanted::new("Available", State::False, "NoPods", message)

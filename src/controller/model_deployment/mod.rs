@@ -33,7 +33,7 @@ use crate::{
         FIELD_MANAGER, MODEL_LABEL,
         v1alpha1::{ArtifactVerification, ModelDeployment, ModelDeploymentStatus, WorkloadRef},
     },
-    cluster::{Applied, patch_status, set_gate},
+    cluster::{Applied, patch_status},
     policy::{World, waived_until},
     workload::{Workload, own_pods},
 };
@@ -41,17 +41,18 @@ use crate::{
 use super::{
     Context, Error, adoption, controller,
     excess::{news, rights},
+    gates::set_gates,
     isolation::isolate,
     notes::notes,
     readable,
     world::Guarded,
 };
-pub use gates::Gate;
+pub use super::{gates::Gate, held::Held};
 pub use gather::Snapshot;
 use gather::gather;
 use looks::Begun;
 pub(super) use looks::Looks;
-pub use plan::{Desired, Held, Judgement, Plan, plan};
+pub use plan::{Desired, Judgement, Plan, plan};
 pub(in crate::controller) use serving::server_failure;
 pub use serving::{PodFailure, Rollout, rollout};
 pub use status::{Outcome, status};
@@ -144,7 +145,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     }
     let plan = plan(&model, &snapshot, &world, &context.settings.pods(), now);
     // Before all else: what must take no traffic takes it until then.
-    set_gates(&context, &model, &plan).await?;
+    set_gates(&context, &model, &plan.desired.gates).await?;
     // Before anything runs: what is to be closed must not be open for a moment.
     let isolation = isolate(
         &context,
@@ -233,17 +234,6 @@ fn next_look(until: Option<Timestamp>, now: Timestamp) -> Action {
     };
     let left = Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO);
     Action::requeue(left.min(LONGEST_PAUSE))
-}
-
-/// Sets the readiness gates of pods as planned.
-async fn set_gates(context: &Context, model: &ModelDeployment, plan: &Plan) -> Result<(), Error> {
-    let namespace = model.namespace().unwrap_or_default();
-    let pods = context.api::<Pod>(&namespace);
-    for gate in &plan.desired.gates {
-        let set = set_gate(&pods, &gate.pod, &gate.uid, &gate.condition).await?;
-        tracing::info!(%namespace, pod = gate.pod, open = gate.condition.status, gone = !set, "set the readiness gate of a pod");
-    }
-    Ok(())
 }
 
 /// Brings the objects to the plan. The account comes first: pods must never run under somebody else's.

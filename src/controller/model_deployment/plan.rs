@@ -7,20 +7,23 @@ use kube::ResourceExt as _;
 use crate::{
     api::v1alpha1::{
         ArtifactVerification, ModelDeployment, ModelDeploymentSpec, OciSource, Server, ServingModel,
-        ServingTemplate, ViolationAction,
+        ServingTemplate,
     },
     cluster::is_controlled_by,
     evidence::{Digest, Reference, Verdict},
     policy::{
         Decision, Declared, Evidence, Request, Verification, Verifications, World, as_it_serves, evaluate,
         foregone,
-        pods::{Response, response},
     },
     workload::{PodSettings, RunningModel, Served, Workload, cut_off, workload},
 };
 
 use super::{
-    gates::{Gate, gates},
+    super::{
+        gates::{Gate, gates},
+        held::Held,
+    },
+    gates::open,
     gather::Snapshot,
     serving::{Rollout, rollout},
 };
@@ -56,24 +59,6 @@ pub struct Desired {
     pub template: Option<ServingTemplate>,
     /// Readiness gates that do not stand as they should.
     pub gates: Vec<Gate>,
-}
-
-/// What serves, or did until it was cut off: what policy says of it, and what is done about that.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Held {
-    /// The content.
-    pub digest: Digest,
-    /// The decision.
-    pub decision: Decision,
-    /// What is done.
-    pub response: Response,
-}
-
-impl Held {
-    /// Whether its server is scaled to zero.
-    fn stops(&self) -> bool {
-        self.response.action == ViolationAction::Stop
-    }
 }
 
 /// The plan for one look.
@@ -161,20 +146,13 @@ impl Look<'_> {
 
     /// What serves, and what is done about what is decided about it.
     fn hold(&self, runs: &RunningModel, decision: Decision) -> Held {
-        let remembered = remembers(self.model).filter(|serving| serving.digest == runs.digest);
-        let namespace = self.model.namespace().unwrap_or_default();
-        let response = response(&decision, remembered, self.world, &namespace, self.now);
-        Held {
-            digest: runs.digest,
-            decision,
-            response,
-        }
+        Held::of(self.model, runs.digest, decision, self.world, self.now)
     }
 
     fn gates(&self, held: Option<&Held>, cut: bool) -> Vec<Gate> {
         let decide = |runs: &RunningModel| self.judge(runs).0.decision;
-        let serves = held.map(|held| held.digest);
-        gates(&self.snapshot.pods, serves, cut, decide, self.now)
+        let open = open(held.map(|held| held.digest), cut, decide);
+        gates(&self.snapshot.pods, open, self.now)
     }
 }
 

@@ -8,9 +8,7 @@ use kube::ResourceExt as _;
 use crate::{
     api::{
         MODEL_LABEL,
-        v1alpha1::{
-            CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, UpdateMode, ViolationAction,
-        },
+        v1alpha1::{CandidateModel, ModelDeployment, ModelDeploymentStatus, ServingModel, UpdateMode},
     },
     evidence::{Digest, Reason, Reference, Verdict},
     policy::{Decision, Evidence, Request, Verification},
@@ -21,7 +19,7 @@ use super::{
     super::{
         condition::{State, Wanted, conditions},
         excess::{Rights, findings},
-        notes::{QUARANTINE_PARTIAL, QUARANTINED, STOPPED, signed},
+        notes::signed,
         satisfied::satisfied,
     },
     plan::{Judgement, Plan, UNMEASURED},
@@ -104,41 +102,11 @@ pub fn status(
     }
 }
 
-/// What is said while the pods of what serves take no traffic, and nothing takes its place. `isolated` is what is known of
-/// its network: a NetworkPolicy that nobody saw enforced cuts nothing for sure.
+/// What is said while the pods of what serves take no traffic, and nothing takes its place.
 fn cut_off(plan: &Plan, isolated: Option<&Wanted>) -> Option<Summary> {
     let held = plan.held.as_ref().filter(|_| plan.cut)?;
-    let response = &held.response;
-    let shut = isolated.is_some_and(|isolated| isolated.state == State::True);
-    let (reason, what) = match response.action {
-        ViolationAction::Alert => return None,
-        ViolationAction::Quarantine if shut => (
-            QUARANTINED,
-            "is quarantined: nothing comes to its pods or goes out of them, and they stay to be looked at"
-                .to_owned(),
-        ),
-        ViolationAction::Quarantine => {
-            let known = isolated.map_or("no NetworkPolicy is applied", |isolated| &isolated.message);
-            let what = format!(
-                "is quarantined in part: its pods take no new connections and stay to be looked at, and whether those that are open, and their own way out, are cut is not known ({known})"
-            );
-            (QUARANTINE_PARTIAL, what)
-        }
-        ViolationAction::Stop => (STOPPED, "is stopped: its server is scaled to zero".to_owned()),
-    };
-    let by = response
-        .policy
-        .as_ref()
-        .map_or_else(String::new, |policy| format!(" (spec.onViolation of {policy})"));
-    let stops = response
-        .stops
-        .map_or_else(String::new, |stops| format!("; it is stopped at {stops}"));
-    // The reason first: a sentence is cut at its end.
-    let message = format!(
-        "{}: sha256:{}… {what}{by}{stops}",
-        held.decision.sentence(),
-        held.digest.short()
-    );
+    let pods = "its pods take no new connections and stay to be looked at";
+    let (reason, message) = held.told(isolated, pods, "its server is scaled to zero")?;
     Some(Summary::no(reason, message))
 }
 

@@ -10,11 +10,13 @@ use kube::ResourceExt as _;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::{PodRequest, Recorded, bounded, is_ours, managed, not_yet, pass, refused};
+use super::{
+    PodRequest, Recorded, bounded, is_ours, managed, not_yet, pass, refused, response::may_quarantine,
+};
 use crate::{
     api::{
-        MODEL_LABEL,
-        v1alpha1::{ModelDeployment, TrustedKey, WorkloadRef},
+        MODEL_LABEL, SERVING_GATE,
+        v1alpha1::{EgressRule, ModelDeployment, TrustedKey, WorkloadRef},
     },
     evidence::{Digest, Effect, KeyArgument, Origin, Reason, RuleId},
     policy::{
@@ -22,8 +24,8 @@ use crate::{
         sufficient_keys,
     },
     workload::{
-        AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, KSERVE_SOURCE, Pins, PodSettings, Terms, awaits_kserve,
-        fit, kserve_would_repeat, odd, unfit,
+        AdoptedSource, Adoption, DEFAULT_MOUNT_PATH, KSERVE_SOURCE, Pins, PodSettings, Terms, add_gate,
+        awaits_kserve, fit, is_gated, kserve_would_repeat, odd, unfit,
     },
 };
 
@@ -63,6 +65,8 @@ pub(super) fn is_maker(account: &str) -> bool {
 pub struct Way {
     /// What the pod has to bring; none: no policy that is enforced asks for anything, and the pod stays as it is.
     pub adoption: Option<Adoption>,
+    /// Whom its pods are to reach, as was declared.
+    pub egress: Vec<EgressRule>,
     /// What policy says of what is known of the content.
     pub decision: Decision,
 }
@@ -82,6 +86,7 @@ pub fn ways(
             let decision = refused(RuleId::PodPlan, problem.reason, problem.to_string());
             return vec![Way {
                 adoption: None,
+                egress: Vec::new(),
                 decision,
             }];
         }
@@ -103,13 +108,17 @@ pub fn ways(
     };
     let asked = !required_keys(world, &namespace).is_empty();
     let facts = promised(model, &namespace, origin, world, now);
-    let way = |declared: Declared| Way {
-        adoption: asked.then(|| Adoption {
-            mount_path: mount_path.clone(),
-            source: source.clone(),
-            images: images(model),
-        }),
-        decision: evaluate(&facts.clone().declared(declared), world, now),
+    let way = |declared: Declared| {
+        let egress = declared.egress.clone();
+        Way {
+            adoption: asked.then(|| Adoption {
+                mount_path: mount_path.clone(),
+                source: source.clone(),
+                images: images(model),
+            }),
+            egress,
+            decision: evaluate(&facts.clone().declared(declared), world, now),
+        }
     };
     let as_asked = Declared::by(&model.spec);
     let as_it_serves = serves_with(model).filter(|serves| *serves != as_asked);
@@ -158,6 +167,7 @@ fn fetched(
 ) -> Vec<Way> {
     let ways = managed::contents(model).map(|content| {
         let candidate = managed::candidate(content, 0, recorded, world, now);
+        let egress = candidate.content.egress.to_vec();
         let (runs, decision) = (candidate.content.runs, candidate.decision);
         Way {
             adoption: Some(Adoption {
@@ -165,6 +175,7 @@ fn fetched(
                 source: AdoptedSource::Registry(runs),
                 images: images(model),
             }),
+            egress,
             decision,
         }
     });
@@ -176,6 +187,7 @@ fn fetched(
         let decision = refused(RuleId::ModelSignature, Reason::NotReadYet, message);
         ways.push(Way {
             adoption: None,
+            egress: Vec::new(),
             decision,
         });
     }
@@ -267,7 +279,17 @@ pub(super) fn fitted(
     let way = ways(model, recorded, world, settings, now)
         .into_iter()
         .find(|way| way.decision.admits())?;
-    fit(pod, &way.adoption?, settings).ok()
+    let mut fitted = fit(pod, &way.adoption?, settings).ok()?;
+    if is_to_be_gated(model, world) {
+        add_gate(&mut fitted);
+    }
+    Some(fitted)
+}
+
+/// Whether pods of the model's workload must have the gate by which their traffic can be cut. A pod's gates stay as they are
+/// made: it is asked for when the pod is, or never.
+fn is_to_be_gated(model: &ModelDeployment, world: &World) -> bool {
+    may_quarantine(world, &model.namespace().unwrap_or_default())
 }
 
 /// The changes by which a pod that was fitted is the model's: its label, and nothing that would bring the model once more.
@@ -318,6 +340,11 @@ pub(super) fn judge(
         if found.is_empty() && request.model().is_none() {
             found.push(format!(
                 "metadata.labels[{MODEL_LABEL}]: is missing, admission puts it there"
+            ));
+        }
+        if is_to_be_gated(model, world) && !is_gated(&spec) {
+            found.push(format!(
+                "spec.readinessGates: {SERVING_GATE} is missing, admission puts it there"
             ));
         }
         if found.is_empty() {

@@ -26,7 +26,7 @@ pub(super) struct Content<'a> {
     /// What the pods that run this content are built from.
     served: Option<Served<'a>>,
     /// Whom they are to reach.
-    egress: &'a [EgressRule],
+    pub egress: &'a [EgressRule],
     /// What they run.
     pub runs: RunningModel,
     /// Whether it serves already.

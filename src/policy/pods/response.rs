@@ -72,6 +72,12 @@ pub fn response(
     }
 }
 
+/// Whether a policy may have the traffic of pods in this namespace cut, so that each has to have a gate for it.
+pub fn may_quarantine(world: &World, namespace: &str) -> bool {
+    let quarantines = |rules: &Rules| rules.enforces() && rules.on_violation == ViolationAction::Quarantine;
+    world.policies_of(namespace).any(quarantines)
+}
+
 /// Whether a policy that can be applied refuses the model. A policy that makes no sense, or whose trust root is missing,
 /// says nothing of what serves: a slip of the pen must not cut off every model there is.
 fn violates(decision: &Decision) -> bool {

@@ -10,7 +10,7 @@ use super::{Recorded, Way, isolated, pending::pending};
 use crate::{
     api::{MODEL_LABEL, v1alpha1::ModelDeployment},
     evidence::{CopyReport, Digest, Failure, Origin, Reason},
-    policy::{Decision, Evidence, Facts, Verification, World, evaluate, pinned},
+    policy::{Decision, Declared, Evidence, Facts, Verification, World, evaluate, pinned},
     workload::{
         AdoptedSource, Adoption, PodSettings, Terms, VERIFY_CONTAINER, claimed, copied_from, fit, odd, terms,
         unfit, verifier,
@@ -244,7 +244,11 @@ impl Standing<'_> {
             self.origin.clone(),
             Some(found.digest),
             known,
-        );
+        )
+        .declared(Declared {
+            server: None,
+            egress: way.egress.clone(),
+        });
         let decision = evaluate(&facts, self.world, self.now);
         if decision.admits() {
             return Stand::Proven { found, decision };

@@ -36,6 +36,8 @@ fn refused(scene: &Scene, pods: &[Value], found: &Found, refusal: Option<&str>) 
         held_up: false,
         isolated: None,
         rights: Rights::default(),
+        held: None,
+        cut_off: None,
     };
     status(&scene.model, &seen, scene.now)
 }
@@ -247,6 +249,8 @@ fn a_specification_that_makes_no_sense_is_told() {
         held_up: false,
         isolated: None,
         rights: Rights::default(),
+        held: None,
+        cut_off: None,
     };
     let status = status(&scene.model, &seen, scene.now);
     assert_eq!(ready(&status).1, "SpecInvalid");

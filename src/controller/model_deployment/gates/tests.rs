@@ -8,7 +8,7 @@ use test_case::test_case;
 use super::super::{Outcome, scene::*};
 use crate::{
     api::{
-        CUT_OFF_LABEL,
+        CUT_OFF_LABEL, SERVING_GATE,
         v1alpha1::{ViolationAction, ViolationResponse},
     },
     controller::condition::{State, Wanted},
@@ -44,7 +44,7 @@ fn open(scene: &Scene) -> Vec<Option<bool>> {
         let conditions = pod.status.as_ref()?.conditions.as_ref()?;
         let gate = conditions
             .iter()
-            .find(|condition| condition.type_ == super::SERVING_GATE)?;
+            .find(|condition| condition.type_ == SERVING_GATE)?;
         Some(gate.status == "True")
     };
     scene.snapshot.pods.iter().map(gate).collect()

@@ -8,7 +8,10 @@ use test_case::test_case;
 
 use super::*;
 use crate::{
-    api::{GOVERNED_LABEL, v1alpha1::UnmanagedPods},
+    api::{
+        GOVERNED_LABEL,
+        v1alpha1::{UnmanagedPods, ViolationAction},
+    },
     policy::{
         Rules,
         pods::{additions, judge as at_the_door, samples::with_additions},
@@ -61,7 +64,10 @@ impl Door {
 
     /// The pod as admission makes it from what its author wrote, before anything else happens to it.
     fn fitted(&self) -> Value {
-        let pod = bare();
+        self.fit(bare())
+    }
+
+    fn fit(&self, pod: Value) -> Value {
         let typed: Pod = serde_json::from_value(pod.clone()).unwrap();
         let patch = additions(
             Some(&self.model),
@@ -72,7 +78,7 @@ impl Door {
             &samples::settings(),
             NOW,
         );
-        with_additions(pod, &patch.unwrap())
+        patch.map_or(pod.clone(), |patch| with_additions(pod, &patch))
     }
 
     fn ask(&self, pod: &Value, requester: &str, owners: &[(&str, &str)]) -> Decision {
@@ -122,6 +128,33 @@ fn a_pod_that_brings_the_planned_verifier_runs_and_what_that_finds_is_owed() {
     let decision = door.ask(&door.fitted(), managed::MAKER, CHAIN);
     assert!(decision.admits(), "{decision:?}");
     assert!(decision.findings.iter().any(|one| one.rule == RuleId::PodPlan));
+}
+
+/// A pod's gates stay as it was made with: one that comes without could never be cut off.
+#[test]
+fn where_a_policy_quarantines_a_pod_has_the_gate() {
+    let mut door = Door::new("Deployment");
+    let ungated = door.fitted();
+    assert_eq!(ungated["spec"].get("readinessGates"), None);
+    door.world.rules[0].on_violation = ViolationAction::Quarantine;
+    let mut own = bare();
+    own["spec"]["readinessGates"] = json!([{"conditionType": "example.com/ready"}]);
+    let pod = door.fit(own);
+    assert_eq!(
+        pod["spec"]["readinessGates"],
+        json!([{"conditionType": "example.com/ready"}, {"conditionType": SERVING_GATE}]),
+        "behind its own"
+    );
+    assert!(door.ask(&pod, managed::MAKER, CHAIN).admits());
+    assert_eq!(door.fit(pod.clone()), pod, "asked again, nothing is added");
+    let decision = door.ask(&ungated, managed::MAKER, CHAIN);
+    assert_eq!(decision.reason(), Some(Reason::PodNotAsPlanned));
+    assert!(decision.message().contains("spec.readinessGates"), "{decision:?}");
+    door.world.rules[0].on_violation = ViolationAction::Alert;
+    assert!(
+        door.ask(&pod, managed::MAKER, CHAIN).admits(),
+        "one that has it anyway"
+    );
 }
 
 #[test]
