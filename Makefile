@@ -15,7 +15,7 @@ chart := charts/probity
 # One file or folder a concern; those that need a node are in the folder tests/cluster and not among these.
 api_tests := $(basename $(notdir $(wildcard tests/*.rs))) \
   $(filter-out cluster,$(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
-api_tools := apiserver registry oras crane helm signer kserve openreports
+api_tools := apiserver registry oras crane helm signer kserve openreports policyapi
 
 .PHONY: help
 help: ## List the targets

@@ -1,6 +1,7 @@
 //! The Kubernetes kinds of `probity.dev`: shapes, schema rules and names.
 //! LAYER 0: serde and schema only, no behaviour.
 
+pub mod cluster_network_policy;
 mod definition;
 pub mod openreports;
 pub mod v1alpha1;

@@ -11,12 +11,15 @@ use std::{
 use kube::{
     Api, Resource, ResourceExt as _,
     api::{Patch, PatchParams},
-    core::NamespaceResourceScope,
+    core::{ClusterResourceScope, NamespaceResourceScope},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::api::FIELD_MANAGER;
+
+/// The label of what the operator makes.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "probity");
 
 /// What became of one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,7 +112,7 @@ impl Applier {
         api: &Api<K>,
         existing: Option<&K>,
         owner: &str,
-        mut desired: K,
+        desired: K,
     ) -> Result<Applied<K>, ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -118,14 +121,46 @@ impl Applier {
             + Serialize
             + DeserializeOwned,
     {
+        if existing.is_some_and(|existing| !is_controlled_by(existing, owner)) {
+            return Ok(Applied::NameTaken);
+        }
+        self.send(api, existing, desired).await
+    }
+
+    /// The same of an object of the whole cluster, which no object of a namespace can own: what has our label is ours.
+    pub async fn apply_unowned<K>(
+        &self,
+        api: &Api<K>,
+        existing: Option<&K>,
+        desired: K,
+    ) -> Result<Applied<K>, ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        if existing.is_some_and(|existing| !is_ours(existing)) {
+            return Ok(Applied::NameTaken);
+        }
+        self.send(api, existing, desired).await
+    }
+
+    async fn send<K>(
+        &self,
+        api: &Api<K>,
+        existing: Option<&K>,
+        mut desired: K,
+    ) -> Result<Applied<K>, ApplyError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+    {
         let (kind, name) = (K::kind(&()).into_owned(), desired.name_any());
         let mut params = PatchParams::apply(FIELD_MANAGER);
         let key = format!("{kind}/{}/{name}", desired.namespace().unwrap_or_default());
         let plan = fingerprint(&desired);
         if let Some(existing) = existing {
-            if !is_controlled_by(existing, owner) {
-                return Ok(Applied::NameTaken);
-            }
             if self.remembers(&key, (plan, fingerprint(existing))) {
                 return Ok(Applied::Done(existing.clone()));
             }
@@ -182,6 +217,11 @@ pub fn is_controlled_by<K: Resource>(object: &K, uid: &str) -> bool {
         .owner_references()
         .iter()
         .any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+/// Whether the object says that this operator manages it, as everything says that it makes.
+pub fn is_ours<K: Resource>(object: &K) -> bool {
+    object.labels().get(MANAGED_BY.0).map(String::as_str) == Some(MANAGED_BY.1)
 }
 
 /// A hash of what people and controllers may change about an object; status and bookkeeping are left out.

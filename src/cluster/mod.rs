@@ -7,7 +7,7 @@ mod evict;
 mod gate;
 mod patch_status;
 
-pub use apply::{Applied, Applier, ApplyError, is_controlled_by};
+pub use apply::{Applied, Applier, ApplyError, is_controlled_by, is_ours};
 pub use certificates::{BundleError, CERTIFICATES_MANAGER, Published, Webhooks, keep_secret, publish_bundle};
 pub use evict::{EvictError, Evicted, evict};
 pub use gate::{GateError, set_gate};

@@ -24,6 +24,7 @@ mod report;
 mod retry;
 pub mod roles;
 mod satisfied;
+mod served;
 pub mod source;
 pub mod trust_root;
 pub mod world;
@@ -64,7 +65,7 @@ pub use crate::workload::{Cidr, NetworkSettings};
 
 use self::{
     audit::{Audits, Held},
-    isolation::Probes,
+    isolation::{ClusterPolicies, Probes},
     metrics::Metrics,
     model_deployment::Looks,
     owners::Owners,
@@ -90,6 +91,7 @@ pub struct Context {
     audits: Audits,
     held: Held,
     probes: Probes,
+    cluster_policies: ClusterPolicies,
     touched: Touched,
 }
 
@@ -151,6 +153,7 @@ impl Context {
             audits: Audits::default(),
             held: Held::default(),
             probes: Probes::default(),
+            cluster_policies: ClusterPolicies::default(),
             touched: Touched::default(),
             client,
             settings,
@@ -341,6 +344,7 @@ where
         artifact_verification::run(client.clone(), context.clone(), stop()),
         audit::run(context.clone(), stop()),
         isolation::run(context.clone(), stop()),
+        isolation::cluster::run(context.clone(), stop()),
         report::run(context.clone(), stop()),
         model_deployment::run(client, context, stop()),
     );

@@ -158,6 +158,32 @@ pub enum NetworkWish {
     Closed(Openings),
 }
 
+fn enforced(rules: &Rules) -> bool {
+    rules.effect_of(RuleId::IsolationNetwork) == Effect::Enforce
+}
+
+/// What the enforced policies that select this namespace ask of its models' network.
+fn asking<'a>(namespace: &'a str, world: &'a World) -> Vec<(&'a Rules, &'a NetworkRule)> {
+    // Who a broken selector was meant for is not known: it neither closes nor opens anything.
+    let meant = |rules: &&Rules| rules.namespaces != NamespaceSelector::Broken;
+    let enforced = world
+        .policies_of(namespace)
+        .filter(meant)
+        .filter(|rules| enforced(rules));
+    enforced
+        .filter_map(|rules| Some((rules, rules.isolation.network.as_ref()?)))
+        .collect()
+}
+
+/// The namespaces in which an enforced policy asks for models to be shut off.
+pub fn isolated_namespaces(world: &World) -> Vec<String> {
+    let asked = world
+        .namespaces
+        .keys()
+        .filter(|namespace| !asking(namespace, world).is_empty());
+    asked.cloned().collect()
+}
+
 /// What the enforced policies, and the model itself, want of its network.
 ///
 /// Policies ask for both directions; a model that declares `clients` closes the one, and with `egress` the other. Of declared
@@ -166,21 +192,14 @@ pub enum NetworkWish {
 /// it; `now` is for when that ends.
 pub fn network_wish(model: &ModelDeployment, world: &World, now: Timestamp) -> NetworkWish {
     let namespace = model.namespace().unwrap_or_default();
-    let selecting: Vec<&Rules> = world.policies_of(&namespace).collect();
-    // Who a broken selector was meant for is not known: it neither closes nor opens anything.
-    let meant = |rules: &&&Rules| rules.namespaces != NamespaceSelector::Broken;
-    let enforced = |rules: &&Rules| rules.effect_of(RuleId::IsolationNetwork) == Effect::Enforce;
-    let asking = selecting.iter().filter(meant).filter(|rules| enforced(rules));
-    let asking: Vec<(&Rules, &NetworkRule)> = asking
-        .filter_map(|rules| Some((*rules, rules.isolation.network.as_ref()?)))
-        .collect();
+    let asking = asking(&namespace, world);
     let spec = &model.spec;
     if asking.is_empty() && spec.clients.is_none() && spec.egress.is_none() {
-        let unread = |rules: &&Rules| {
+        let unread = |rules: &Rules| {
             let broken = rules.namespaces == NamespaceSelector::Broken;
             !rules.isolation.known || (broken && enforced(rules) && rules.isolation.network.is_some())
         };
-        return if selecting.iter().any(unread) {
+        return if world.policies_of(&namespace).any(unread) {
             NetworkWish::AsItIs
         } else {
             NetworkWish::None

@@ -39,7 +39,7 @@ pub use accept::accept;
 pub use compile::{DEFAULT_GRACE_PERIOD, compile, unreadable};
 pub use decision::{Decision, MAX_FINDINGS, evaluate, foregone, severity};
 pub use facts::{Declared, Evidence, Facts, ServerFacts, Verification};
-pub use isolation::{IsolationRules, NetworkRule, NetworkWish, network_wish};
+pub use isolation::{IsolationRules, NetworkRule, NetworkWish, isolated_namespaces, network_wish};
 pub use request::{Request, as_it_serves, folder_hash, pinned, source_hash};
 pub use requirements::{MAX_KEYS, is_enforced, observed_keys, required_keys, sufficient_keys};
 pub use rules::{ApprovalRule, Exemption, Problem, Rules, SignerRule};

@@ -1,6 +1,7 @@
 //! Would this network policy open what a model's own closes? Such policies are added up: whatever one of them allows is
 //! open. Pure; Kubernetes' kind and Cilium's are read alike, and what cannot be read is taken to open.
 
+mod cluster;
 mod judge;
 mod selector;
 
@@ -8,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-pub use judge::{Opener, judge, openers, spoken_of};
+pub use judge::{CLUSTER_KINDS, Opener, judge, openers, spoken_of};
 pub use selector::PodLabels;
 
+use crate::api::cluster_network_policy;
 use selector::may_select;
 
 /// The labels of the pods of each model, by its name.
@@ -19,12 +21,14 @@ pub type ModelPods = BTreeSet<(String, PodLabels)>;
 /// A network policy that somebody else than the operator made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Foreign {
-    /// `NetworkPolicy` or `CiliumNetworkPolicy`.
+    /// `NetworkPolicy`, `CiliumNetworkPolicy`, or one of the whole cluster.
     pub kind: String,
-    /// Where it is.
+    /// Where it is; of one of the whole cluster, the namespace of the pods that are asked about.
     pub namespace: String,
     /// What it is called.
     pub name: String,
+    /// The labels of its namespace, where it is one of the whole cluster: it may mean pods by them.
+    around: Option<BTreeMap<String, String>>,
     parts: Vec<Part>,
 }
 
@@ -49,6 +53,7 @@ impl Foreign {
             kind: kind.to_owned(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
+            around: None,
             parts: one
                 .into_iter()
                 .chain(several)
@@ -57,8 +62,38 @@ impl Foreign {
         }
     }
 
+    /// Reads one of the whole cluster, as far as it means pods of this namespace.
+    pub fn of_cluster(
+        kind: &str,
+        name: &str,
+        object: &Value,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Self {
+        let around = Some(labels.clone());
+        if kind == cluster_network_policy::KIND {
+            let spec = object.get("spec").cloned().unwrap_or_default();
+            return Self {
+                kind: kind.to_owned(),
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                around,
+                parts: cluster::part(&spec, labels).into_iter().collect(),
+            };
+        }
+        Self {
+            around,
+            ..Self::read(kind, namespace, name, object)
+        }
+    }
+
     /// What it allows to or from pods with these labels, by the fields.
     fn opens(&self, pods: &PodLabels) -> Vec<&str> {
+        let around = self
+            .around
+            .as_ref()
+            .map(|labels| pods.within(&self.namespace, labels));
+        let pods = around.as_ref().unwrap_or(pods);
         let parts = self.parts.iter().filter(|part| may_select(&part.selector, pods));
         parts
             .flat_map(|part| part.allows.keys().map(String::as_str))
@@ -89,6 +124,16 @@ impl Foreign {
 }
 
 fn part(at: &str, spec: &Value) -> Part {
+    // Cilium's, about the node's own network: no pod is meant.
+    if spec
+        .get("nodeSelector")
+        .is_some_and(|selector| !selector.is_null())
+    {
+        return Part {
+            selector: Value::Null,
+            allows: BTreeMap::new(),
+        };
+    }
     let selector = ["podSelector", "endpointSelector"]
         .into_iter()
         .find_map(|field| spec.get(field));

@@ -19,6 +19,22 @@ impl Cidr {
             && masked(other.first, self.prefix) == self.first
     }
 
+    /// Its two halves; none of a single address.
+    pub fn halves(&self) -> Option<[Self; 2]> {
+        let prefix = self.prefix + 1;
+        let upper = match self.first {
+            IpAddr::V4(v4) => {
+                let bit = 1_u32.checked_shl(32_u32.checked_sub(prefix.into())?)?;
+                IpAddr::V4((v4.to_bits() | bit).into())
+            }
+            IpAddr::V6(v6) => {
+                let bit = 1_u128.checked_shl(128_u32.checked_sub(prefix.into())?)?;
+                IpAddr::V6((v6.to_bits() | bit).into())
+            }
+        };
+        Some([self.first, upper].map(|first| Self { first, prefix }))
+    }
+
     /// Whether the two have an address in common.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.contains(other) || other.contains(self)

@@ -4,6 +4,7 @@
 mod accounts;
 mod adopted;
 mod cidr;
+mod cluster_network;
 mod gate;
 mod images;
 mod network;
@@ -32,6 +33,7 @@ pub use adopted::{
 };
 
 pub use cidr::Cidr;
+pub use cluster_network::{NEVER_OPEN, never_open, quarantine, quarantine_name, quarantined};
 pub use gate::{add_gate, is_gated};
 pub use images::{Image, Pins, odd, tagged, tags};
 pub use network::{

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt as _;
 
-use super::{Cidr, child_meta};
+use super::{Cidr, child_meta, cluster_network::without};
 use crate::api::{
     MODEL_LABEL,
     v1alpha1::{EgressPeer, EgressPort, EgressRule, IpBlock, ModelDeployment, PodPeer, Transport},
@@ -59,6 +59,13 @@ impl NetworkSettings {
     /// Whether all of such a rule can be opened: it names peers and ports, and each range can be read.
     pub fn takes(rule: &EgressRule) -> bool {
         outlet(rule, &[]).is_some_and(|opened| opened.to.is_some_and(|to| to.len() == rule.to.len()))
+    }
+
+    /// Addresses that no model may reach whatever anybody declares, without those that this operator was told to open.
+    pub fn never_open(&self) -> Vec<Cidr> {
+        let told = self.egress.iter().flat_map(|rule| &rule.to);
+        let told = told.filter_map(|peer| peer.ip_block.as_ref()?.cidr.parse().ok());
+        without(&self.shut(), &told.collect::<Vec<Cidr>>())
     }
 
     /// Everything that no declared range opens.

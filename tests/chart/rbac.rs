@@ -51,6 +51,13 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("", "pods/eviction", &["create"]),
     // What others open with it.
     ("cilium.io", "ciliumnetworkpolicies", &["list"]),
+    ("cilium.io", "ciliumclusterwidenetworkpolicies", &["list"]),
+    // A quarantine that no NetworkPolicy opens, and what is never open; both are taken away again.
+    (
+        "policy.networking.k8s.io",
+        "clusternetworkpolicies",
+        &["get", "list", "create", "patch", "delete"],
+    ),
     // Who gives what to whom, and what that is; none of it is followed.
     ("rbac.authorization.k8s.io", "rolebindings", &["list"]),
     ("rbac.authorization.k8s.io", "clusterrolebindings", &["list"]),

@@ -12,7 +12,10 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, api::DeleteParams};
 use probity::{
-    api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, PolicyStatus},
+    api::{
+        cluster_network_policy::ClusterNetworkPolicy,
+        v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, PolicyStatus},
+    },
     evidence::{Effect, RuleId},
 };
 use serde_json::{Value, json};
@@ -262,6 +265,31 @@ async fn rights_and_openings_that_no_admission_has_seen_are_found_with_what_give
         |event| event.reason.as_deref() == Some("NetworkOpened"),
     )
     .await;
+
+    // One of the whole cluster, which is asked before all of those. It is the platform's to write, and told.
+    testbed::install_policyapi(&client, &kubeconfig).await;
+    let accepts = json!({
+        "apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "accepts"},
+        "spec": {
+            "tier": "Admin", "priority": 10, "subject": {"namespaces": {}},
+            "egress": [{"action": "Accept", "to": [{"networks": ["0.0.0.0/0"]}]}]
+        }
+    });
+    apply(&client, accepts).await;
+    let opened = |status: &PolicyStatus| {
+        let policies = status.network_policies.as_ref();
+        policies.is_some_and(|policies| policies.opening == 2)
+    };
+    let found = says(&client, "a second one opens it", opened).await;
+    let one = found.network_policies.unwrap().examples.unwrap()[0].clone();
+    assert_eq!(
+        (one.kind.as_str(), one.name.as_str(), one.namespace.as_str()),
+        ("ClusterNetworkPolicy", "accepts", "bank")
+    );
+    Api::<ClusterNetworkPolicy>::all(client.clone())
+        .delete("accepts", &DeleteParams::default())
+        .await
+        .unwrap();
 
     // Whoever takes it back is believed.
     let gone = DeleteParams::default();

@@ -3,11 +3,14 @@
 
 use k8s_openapi::api::{apps::v1::Deployment, networking::v1::NetworkPolicy};
 use kube::{
-    ResourceExt as _,
+    Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams},
     runtime::wait::await_condition,
 };
-use probity::api::v1alpha1::ModelDeployment;
+use probity::{
+    api::{cluster_network_policy::ClusterNetworkPolicy, v1alpha1::ModelDeployment},
+    workload::NEVER_OPEN,
+};
 use serde_json::{Value, json};
 use test_case::test_case;
 
@@ -314,4 +317,35 @@ async fn an_adopted_workload_is_closed_by_its_own_selector() {
             condition(model, "Isolated").is_some_and(|isolated| isolated.reason == "NotProbed")
         })
         .await;
+}
+
+/// Whatever NetworkPolicies of others open, where the API server knows what comes before them.
+#[tokio::test]
+async fn what_is_never_open_is_denied_where_models_are_to_be_isolated() {
+    let stage = Stage::new().await;
+    let all: Api<ClusterNetworkPolicy> = Api::all(stage.client.clone());
+    let means = |policy: &ClusterNetworkPolicy| {
+        let pods = policy.spec.subject.pods.as_ref().unwrap();
+        let terms = pods.namespace_selector.match_expressions.as_ref().unwrap();
+        terms[0].values.as_ref().unwrap().contains(&stage.namespace)
+    };
+    isolate(&stage, json!({"network": "DefaultDeny"})).await;
+    let made = until(&all, NEVER_OPEN, "models of the namespace are meant", means).await;
+    let denied = &made.spec.egress[0];
+    assert_eq!(
+        (made.spec.tier.as_str(), denied.action.as_str()),
+        ("Admin", "Deny")
+    );
+    assert!(
+        denied.to[0].networks.contains(&"169.254.0.0/16".to_owned()),
+        "{denied:?}"
+    );
+    isolate(&stage, json!({"effect": "Warn"})).await;
+    let gone = await_condition(all, NEVER_OPEN, |found: Option<&ClusterNetworkPolicy>| {
+        !found.is_some_and(means)
+    });
+    tokio::time::timeout(PATIENCE, gone)
+        .await
+        .expect("it goes on meaning them")
+        .unwrap();
 }

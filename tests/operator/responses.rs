@@ -7,20 +7,25 @@ use k8s_openapi::api::{
     networking::v1::NetworkPolicy,
 };
 use kube::{
-    ResourceExt as _,
-    api::{Patch, PatchParams, PostParams},
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+    runtime::wait::await_condition,
 };
 use probity::{
-    api::{CUT_OFF_LABEL, SERVING_GATE},
+    api::{
+        CUT_OFF_LABEL, SERVING_GATE, cluster_network_policy::ClusterNetworkPolicy, v1alpha1::ModelDeployment,
+    },
     artifact::signature::PublicKey,
     evidence::{CopyReport, Digest, SignerIdentity},
+    workload::quarantine_name,
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
     artifacts::{Model, release_pem},
     images::{asked_until, door, model, workload},
-    stage::{Stage, condition, until},
+    stage::{PATIENCE, Stage, condition, until},
     testbed::apply,
 };
 
@@ -72,6 +77,35 @@ pub async fn gate(stage: &Stage, name: &str, open: bool) {
     .await;
 }
 
+fn denials(stage: &Stage) -> Api<ClusterNetworkPolicy> {
+    Api::all(stage.client.clone())
+}
+
+/// What denies all traffic of a model, whatever NetworkPolicies allow.
+async fn denial(stage: &Stage, model: &str) -> ClusterNetworkPolicy {
+    let name = quarantine_name(&stage.namespace, model);
+    until(&denials(stage), &name, "it is made", |_| true).await
+}
+
+/// The namespace and the pods that it means.
+fn subject(policy: &ClusterNetworkPolicy) -> (String, Value) {
+    let pods = policy.spec.subject.pods.as_ref().unwrap();
+    let term = &pods.namespace_selector.match_expressions.as_ref().unwrap()[0];
+    let namespace = term.values.as_ref().unwrap()[0].clone();
+    (namespace, serde_json::to_value(&pods.pod_selector).unwrap())
+}
+
+async fn no_denial(stage: &Stage, model: &str) {
+    let name = quarantine_name(&stage.namespace, model);
+    let gone = await_condition(denials(stage), &name, |found: Option<&ClusterNetworkPolicy>| {
+        found.is_none()
+    });
+    timeout(PATIENCE, gone)
+        .await
+        .expect("it was never taken away")
+        .unwrap();
+}
+
 /// Whether the Service selects the model's pods.
 pub async fn reached(stage: &Stage, name: &str) -> bool {
     let service: Service = stage.api().get(name).await.unwrap();
@@ -118,6 +152,11 @@ async fn a_revoked_model_is_quarantined_and_released() {
     let open = (spec.ingress.unwrap_or_default(), spec.egress.unwrap_or_default());
     assert_eq!(open, (Vec::new(), Vec::new()), "nothing in or out");
     stage.event("digits", "QuarantinePartial").await;
+    let shut = denial(&stage, "digits").await;
+    let own = json!({"matchLabels": {"probity.dev/model": "digits"}});
+    assert_eq!(subject(&shut), (stage.namespace.clone(), own));
+    assert_eq!((shut.spec.ingress.len(), shut.spec.egress.len()), (1, 1));
+    stage.event("digits", "NetworkShut").await;
     let deployment = replicas(&stage, "digits", 1).await;
     // Its controller counts the pods that are not ready any more.
     stage.set_rollout(&deployment, 1, 1, 0).await;
@@ -135,6 +174,7 @@ async fn a_revoked_model_is_quarantined_and_released() {
     gate(&stage, "digits-1", true).await;
     stage.event("digits", "Released").await;
     assert!(reached(&stage, "digits").await);
+    no_denial(&stage, "digits").await;
     let left = stage.names::<NetworkPolicy>().await;
     assert!(left.is_empty(), "nobody asked for isolation: {left:?}");
     let deployment = stage.deployed("digits", digest).await;
@@ -190,6 +230,38 @@ async fn egress_above_the_ceiling_cuts_off_nothing_that_serves() {
         .unwrap();
     gate(&stage, "digits-1", false).await;
     stage.reason("digits", "QuarantinePartial").await;
+}
+
+/// It can be owned by nothing that is in a namespace, and goes all the same.
+#[tokio::test]
+async fn what_denies_all_traffic_goes_with_its_model() {
+    let stage = Stage::new().await;
+    let reference = Model::signed().push("quarantined/gone");
+    stage.serve("digits", &reference).await;
+    on_violation(&stage, "Quarantine", 3600).await;
+    revoked(
+        &stage,
+        json!([{"digest": reference.digest().unwrap(), "reason": "poisoned"}]),
+    )
+    .await;
+    let shut = denial(&stage, "digits").await;
+    // By hand it is made weaker, and brought back.
+    let weaker = json!({"metadata": {"managedFields": null}, "spec": {"ingress": null}});
+    denials(&stage)
+        .patch(&shut.name_any(), &PatchParams::default(), &Patch::Merge(weaker))
+        .await
+        .unwrap();
+    stage.change("digits", json!({"clients": []})).await;
+    until(&denials(&stage), &shut.name_any(), "it is as planned", |shut| {
+        shut.spec.ingress.len() == 1
+    })
+    .await;
+    stage
+        .api::<ModelDeployment>()
+        .delete("digits", &DeleteParams::default())
+        .await
+        .unwrap();
+    no_denial(&stage, "digits").await;
 }
 
 /// With a disruption budget that would not let one pod go: nobody asks it.
@@ -291,11 +363,15 @@ async fn a_workload_of_somebody_elses_is_quarantined_and_released() {
     );
     let shut: NetworkPolicy = stage.api().get("probity-digits").await.unwrap();
     let spec = shut.spec.unwrap();
-    let selected = spec.pod_selector.unwrap_or_default();
+    let selected = serde_json::to_value(spec.pod_selector.unwrap_or_default()).unwrap();
     assert_eq!(
-        serde_json::to_value(selected).unwrap(),
+        selected,
         json!({"matchLabels": {"app": "server"}}),
         "all of its pods"
+    );
+    assert_eq!(
+        subject(&denial(&stage, "digits").await),
+        (stage.namespace.clone(), selected)
     );
     assert_eq!(spec.policy_types.unwrap_or_default(), ["Ingress", "Egress"]);
     let open = (spec.ingress.unwrap_or_default(), spec.egress.unwrap_or_default());
@@ -316,4 +392,5 @@ async fn a_workload_of_somebody_elses_is_quarantined_and_released() {
     }
     let left = stage.names::<NetworkPolicy>().await;
     assert!(left.is_empty(), "nobody asked for isolation: {left:?}");
+    no_denial(&stage, "digits").await;
 }

@@ -431,6 +431,23 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
         stage.policy(json!({})).await;
         stage.reason("digits", "Serving").await;
     }
+    // What denies all traffic of it comes and goes.
+    let quarantines = json!({"spec": {"onViolation": {"action": "Quarantine", "gracePeriodSeconds": 3600}}});
+    stage
+        .policies()
+        .patch(
+            &stage.namespace,
+            &PatchParams::default(),
+            &Patch::Merge(quarantines),
+        )
+        .await
+        .unwrap();
+    stage.policy(revoked.clone()).await;
+    stage.reason("digits", "QuarantinePartial").await;
+    stage.event("digits", "NetworkShut").await;
+    stage.policy(json!({})).await;
+    stage.event("digits", "NetworkReleased").await;
+    stage.reason("digits", "Serving").await;
     // Without a policy nobody needs the verdict any more.
     stage
         .policies()

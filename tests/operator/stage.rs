@@ -325,6 +325,7 @@ pub async fn operator() -> &'static Operator {
         .get_or_init(|| async {
             let client = testbed::client().await;
             grant(&client).await;
+            testbed::install_policyapi(&client, testbed::kubeconfig()).await;
             let operator = Operator::start(testbed::kubeconfig(), shared_hosts());
             operator.answers("/readyz", 200).await;
             operator

@@ -345,6 +345,18 @@ pub async fn install_openreports(client: &Client, kubeconfig: &Path) {
     established(client, "reports.openreports.io").await;
 }
 
+/// The network policy API's own definition of a `ClusterNetworkPolicy`.
+pub async fn install_policyapi(client: &Client, kubeconfig: &Path) {
+    let made = tool("kubectl", &["apiserver"])
+        .env("KUBECONFIG", kubeconfig)
+        .args(["create", "-f"])
+        .arg(file("clusternetworkpolicies.yaml", &["policyapi"]))
+        .output()
+        .expect("kubectl can be run");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    established(client, "clusternetworkpolicies.policy.networking.k8s.io").await;
+}
+
 /// Waits until the API server serves the kind that this definition is of.
 pub async fn established(client: &Client, name: &str) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());

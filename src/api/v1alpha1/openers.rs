@@ -21,10 +21,10 @@ pub struct AuditedNetworkPolicies {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditedNetworkPolicy {
-    /// Its kind: `NetworkPolicy` or `CiliumNetworkPolicy`.
+    /// Its kind: `NetworkPolicy`, `CiliumNetworkPolicy`, `ClusterNetworkPolicy` or `CiliumClusterwideNetworkPolicy`.
     #[schemars(length(max = 63))]
     pub kind: String,
-    /// Its namespace.
+    /// Its namespace; of one of the whole cluster, that of the pods.
     #[schemars(length(max = 63))]
     pub namespace: String,
     /// Its name.

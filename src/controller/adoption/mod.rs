@@ -141,7 +141,7 @@ pub(super) async fn reconcile(
         for note in notes(old.as_ref(), &new) {
             context.publish(model, note).await;
         }
-        for (note, binding) in news(held, old.as_ref()) {
+        for (note, binding) in news(exceeding, old.as_ref()) {
             context.publish_about(model, note, Some(binding)).await;
         }
     }

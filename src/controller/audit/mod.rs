@@ -32,6 +32,7 @@ use crate::{
 };
 pub(super) use held::{Beyond, Held};
 use held::{Runs, held};
+use networks::{ClusterWide, cluster_wide};
 use report::Report;
 use rights::rights;
 use told::{opened, told};
@@ -143,6 +144,7 @@ pub(super) async fn run(context: Arc<Context>, stop: impl Future<Output = ()> + 
             plans: Plans::new(context.settings.pods()),
             kept: BTreeMap::new(),
             failed: 0,
+            wide: ClusterWide::new(),
             rights: None,
         };
         loop {
@@ -170,6 +172,8 @@ struct Audit {
     plans: Plans,
     kept: BTreeMap<String, Kept>,
     failed: usize,
+    /// The network policies of the whole cluster, as they could be read last.
+    wide: ClusterWide,
     /// The accounts that were looked at, and what they hold beyond ceilings; none before that could be read.
     rights: Option<(Accounts, Vec<Excess>)>,
 }
@@ -186,6 +190,16 @@ impl Audit {
         let world = context.world.current();
         let mut failed = 0;
         self.kept.retain(|namespace, _| world.governs(namespace));
+        match cluster_wide(context).await {
+            Ok(found) => self.wide = found,
+            Err(error) => {
+                failed += 1;
+                context.metrics.audit_failed();
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let cause = cause.unwrap_or_default();
+                tracing::warn!(%error, cause, "cannot audit network policies of the whole cluster; trying again");
+            }
+        }
         for namespace in world.namespaces.keys() {
             // As it is by now: a round takes a while.
             let (world, epoch) = context.world.about(namespace);
@@ -194,7 +208,7 @@ impl Audit {
             if !world.governs(namespace) || round == Round::Changed && known {
                 continue;
             }
-            match walk(context, &self.plans, namespace, &world).await {
+            match walk(context, &self.plans, namespace, &world, &self.wide).await {
                 Ok(walked) => {
                     self.kept.insert(namespace.clone(), Kept { epoch, walked });
                 }

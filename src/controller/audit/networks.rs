@@ -1,4 +1,4 @@
-//! Reads the network policies of a namespace that are not the operator's, and says which open what is to be closed.
+//! Reads the network policies that are not the operator's, of a namespace and of the whole cluster, and says which open what is to be closed.
 //! Reads only.
 
 use kube::{
@@ -9,8 +9,11 @@ use kube::{
 
 use super::super::{Context, Error, pages::next_page};
 use crate::{
-    api::v1alpha1::ModelDeployment,
-    policy::opening::{Foreign, ModelPods, Opener, openers},
+    api::{cluster_network_policy, v1alpha1::ModelDeployment},
+    policy::{
+        World,
+        opening::{CLUSTER_KINDS, Foreign, ModelPods, Opener, openers},
+    },
     workload::{controller, network_policy_name},
 };
 
@@ -25,14 +28,52 @@ const KINDS: [(&str, &str, &str, &str); 2] = [
 /// The kind that the operator makes.
 const OWN: &str = "NetworkPolicy";
 
-/// Those that open something to or from models of the namespace. `pods` are the pods of these `models` that are there.
+/// Those of the whole cluster, each by its kind.
+pub(super) type ClusterWide = Vec<(&'static str, DynamicObject)>;
+
+/// Reads those of the whole cluster. Each of the kinds is there or not.
+pub(super) async fn cluster_wide(context: &Context) -> Result<ClusterWide, Error> {
+    let kinds = [
+        (
+            cluster_network_policy::GROUP,
+            cluster_network_policy::VERSION,
+            cluster_network_policy::PLURAL,
+        ),
+        ("cilium.io", "v2", "ciliumclusterwidenetworkpolicies"),
+    ];
+    let mut found = ClusterWide::new();
+    for (kind, (group, version, plural)) in CLUSTER_KINDS.into_iter().zip(kinds) {
+        let gvk = GroupVersionKind::gvk(group, version, kind);
+        let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+        let api: Api<DynamicObject> = Api::all_with(context.client.clone(), &resource);
+        let mut params = ListParams::default().limit(PAGE);
+        while let Some(page) = page(&api, &params).await? {
+            found.extend(page.items.into_iter().map(|object| (kind, object)));
+            match next_page(params, &page.metadata) {
+                Some(next) => params = next,
+                None => break,
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Those that open something to or from models of the namespace. `pods` are the pods of these `models` that are there, and `wide`
+/// the policies of the whole cluster.
 pub(super) async fn networks(
     context: &Context,
     namespace: &str,
     models: &[&ModelDeployment],
     pods: &ModelPods,
+    wide: &ClusterWide,
+    world: &World,
 ) -> Result<Vec<Opener>, Error> {
-    let mut foreign = Vec::new();
+    let labels = world.namespaces.get(namespace).cloned().unwrap_or_default();
+    let of_cluster = wide.iter().map(|(kind, object)| {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        Foreign::of_cluster(kind, name, &object.data, namespace, &labels)
+    });
+    let mut foreign: Vec<Foreign> = of_cluster.collect();
     for (group, version, kind, plural) in KINDS {
         let gvk = GroupVersionKind::gvk(group, version, kind);
         let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
@@ -63,7 +104,7 @@ async fn page(
         Ok(page) => Ok(Some(page)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(source) => Err(Error::Gather {
-            what: "the namespace's network policies",
+            what: "network policies",
             source,
         }),
     }

@@ -22,7 +22,7 @@ use super::{
         world::Guarded,
     },
     held::Runs,
-    networks::networks,
+    networks::{ClusterWide, networks},
     report::Report,
 };
 use crate::{
@@ -61,6 +61,7 @@ pub(super) async fn walk(
     plans: &Plans,
     namespace: &str,
     world: &World,
+    wide: &ClusterWide,
 ) -> Result<Walked, Error> {
     let labels = world.namespaces.get(namespace).cloned().unwrap_or_default();
     let rules: Vec<_> = selecting(&world.rules, namespace, &labels).collect();
@@ -125,7 +126,7 @@ pub(super) async fn walk(
     let openers = match &models {
         Some(models) if closed => {
             let models: Vec<&ModelDeployment> = models.all().collect();
-            networks(context, namespace, &models, &labels_of_pods).await?
+            networks(context, namespace, &models, &labels_of_pods, wide, world).await?
         }
         _ => Vec::new(),
     };

@@ -1,6 +1,7 @@
 //! The network of one model: what its NetworkPolicy should be, bring it there, mend it when somebody else edits it, and say what
 //! is known of it. What may pass is policy's to say; here it is only carried out.
 
+pub(super) mod cluster;
 mod drift;
 mod isolated;
 mod probe;
@@ -22,6 +23,7 @@ use crate::{
     policy::{NetworkWish, World, network_wish},
     workload::{Openings, cut_off_network, network_policy, network_policy_name, shut_out},
 };
+pub(super) use cluster::ClusterPolicies;
 use drift::changed_by;
 use isolated::{ISOLATED, isolated};
 pub use probe::{CANARIES, CLOSED_PORT, Enforcement, OPEN_PORT};
@@ -79,6 +81,7 @@ pub(super) async fn isolate(
     };
     let isolation = carry_out(context, model, wish, selector, cut).await?;
     let name_taken = match &isolation {
+    cluster::shut(context, model, selector.as_ref(), cut).await;
         Isolation::NameTaken(name) => Some(format!("NetworkPolicy {name}")),
         Isolation::Open | Isolation::NoPods | Isolation::Applied(_) => None,
     };

@@ -42,7 +42,7 @@ use super::{
     Context, Error, adoption, controller,
     excess::{news, rights},
     gates::set_gates,
-    isolation::isolate,
+    isolation::{cluster::release, isolate},
     notes::notes,
     readable,
     world::Guarded,
@@ -135,6 +135,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     };
     let Some((model, snapshot)) = gather(&context, seen).await? else {
         context.looks.forget(seen);
+        release(&context, seen).await?;
         context.touched.touch(&seen.namespace().unwrap_or_default());
         return Ok(Action::await_change());
     };
@@ -159,7 +160,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     let outcome = match isolation.name_taken {
         // Whoever takes the name must not keep up what is to be cut off.
         taken if taken.is_none() || plan.cut => {
-            let outcome = carry_out(&context, &model, &snapshot, &plan).await?;
+            let outcome = Box::pin(carry_out(&context, &model, &snapshot, &plan)).await?;
             Outcome {
                 name_taken: taken.or(outcome.name_taken.clone()),
                 ..outcome
@@ -220,7 +221,7 @@ async fn adopted(
     // Content from a registry is verified here, whoever serves it.
     if model.spec.model.source.oci.is_some() {
         let plan = plan(model, snapshot, world, &context.settings.pods(), now);
-        carry_out(context, model, snapshot, &plan).await?;
+        Box::pin(carry_out(context, model, snapshot, &plan)).await?;
     }
     let next = adoption::reconcile(context, model, workload, &snapshot.verifications, world, now).await?;
     context.succeeded(model);

@@ -34,6 +34,7 @@ use crate::{
 use super::{
     Context, Error,
     pages::{all, next_page},
+    served::is_served,
 };
 
 /// How long after a model changed the reports of its namespace are written: more changes follow, as a rule.
@@ -84,7 +85,9 @@ async fn report(context: &Context) {
     let mut known = BTreeSet::new();
     loop {
         let next = Instant::now() + context.settings.audit_interval.min(LOOK_AGAIN);
-        let is_served = is_served(context).await.or(served).unwrap_or(false);
+        let group = format!("{GROUP}/{VERSION}");
+        let is_served = is_served(context, &group, "reports").await;
+        let is_served = is_served.or(served).unwrap_or(false);
         if served != Some(is_served) {
             say(context, is_served);
             served = Some(is_served);
@@ -113,19 +116,6 @@ async fn report(context: &Context) {
                 // All of them are written once it is.
                 known.extend(context.touched.take());
             }
-        }
-    }
-}
-
-/// Whether the API server knows reports; nothing when it did not say.
-async fn is_served(context: &Context) -> Option<bool> {
-    let group = format!("{GROUP}/{VERSION}");
-    match context.client.list_api_group_resources(&group).await {
-        Ok(list) => Some(list.resources.iter().any(|one| one.name == "reports")),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Some(false),
-        Err(error) => {
-            tracing::debug!(%error, "cannot ask whether reports are served");
-            None
         }
     }
 }

@@ -5,12 +5,16 @@ use std::fmt;
 
 use super::{Foreign, ModelPods, PodLabels};
 use crate::{
+    api::cluster_network_policy,
     evidence::{Finding, Reason, RuleId, Verdict},
     policy::{Decision, Rules, World, decision::pass},
 };
 
 /// At most so many fields are named in a sentence.
 const NAMED: usize = 3;
+
+/// The kinds of which an object is in no namespace.
+pub const CLUSTER_KINDS: [&str; 2] = [cluster_network_policy::KIND, "CiliumClusterwideNetworkPolicy"];
 
 /// A policy that opens what is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,13 +99,18 @@ impl fmt::Display for Opener {
             model,
             fields,
         } = self;
+        let which = if CLUSTER_KINDS.contains(&kind.as_str()) {
+            format!("{kind} {name} of the whole cluster")
+        } else {
+            format!("{kind} {namespace}/{name}")
+        };
         let whose = match model {
             Some(model) => format!("pods of ModelDeployment {model}"),
             None => "pods of any model".to_owned(),
         };
         write!(
             f,
-            "{kind} {namespace}/{name} allows traffic of {whose} ({fields}), which is added to what theirs allows: have its selector leave them out, and declare who may call a model in its spec.clients and whom it may reach in its spec.egress"
+            "{which} allows traffic of {whose} ({fields}), which is added to what theirs allows: have its selector leave them out, and declare who may call a model in its spec.clients and whom it may reach in its spec.egress"
         )
     }
 }

@@ -21,6 +21,9 @@ const ADDED: [&str; 7] = [
 const ADDED_UNDER: [&str; 3] = ["batch.kubernetes.io/", "io.kubernetes.", "io.cilium."];
 /// How Cilium says where a label is from: these two mean the labels of the pod.
 const SOURCES: [&str; 2] = ["k8s", "any"];
+/// How Cilium tells the namespace of a pod, and the labels of that, among the labels of the pod.
+const NAMESPACE: &str = "io.kubernetes.pod.namespace";
+const OF_NAMESPACE: &str = "io.cilium.k8s.namespace.labels.";
 
 /// The labels of a pod; none for a value that may be any.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +45,21 @@ impl PodLabels {
         )
     }
 
+    /// The same pod, as who asks about the whole cluster sees it: with its namespace and the labels of that.
+    #[must_use]
+    pub fn within(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Self {
+        let around = labels
+            .iter()
+            .map(|(key, value)| (format!("{OF_NAMESPACE}{key}"), Some(value.clone())));
+        let name = [(NAMESPACE.to_owned(), Some(namespace.to_owned()))];
+        Self(self.0.clone().into_iter().chain(around).chain(name).collect())
+    }
+
     fn holds(&self, key: &str, must: &Must<'_>) -> bool {
-        if ADDED.contains(&key) || ADDED_UNDER.iter().any(|start| key.starts_with(start)) {
+        // Where the namespace is told, nothing else is added under these.
+        let told = self.0.contains_key(NAMESPACE) && (key == NAMESPACE || key.starts_with(OF_NAMESPACE));
+        let added = ADDED.contains(&key) || ADDED_UNDER.iter().any(|start| key.starts_with(start));
+        if added && !told {
             return true;
         }
         match (must, self.0.get(key)) {

@@ -149,3 +149,46 @@ fn what_it_allows_already_is_not_asked_again_and_less_never() {
         "the same for other pods"
     );
 }
+
+/// Of one of the whole cluster, in a namespace of the team `teller`.
+fn of_cluster(kind: &str, object: &Value) -> Verdict {
+    let labels = [("kubernetes.io/metadata.name", "bank"), ("team", "teller")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    said(&Foreign::of_cluster(kind, "open", object, "bank", &labels.into()))
+}
+
+#[test_case(json!({}), json!({"egress": [{"toEntities": ["world"]}]}) => Verdict::Fail; "every pod")]
+#[test_case(json!({"matchLabels": {"k8s:io.kubernetes.pod.namespace": "bank"}}), json!({"egress": [{"toEntities": ["world"]}]}) => Verdict::Fail; "of its namespace")]
+#[test_case(json!({"matchLabels": {"k8s:io.kubernetes.pod.namespace": "kube-system"}}), json!({"egress": [{"toEntities": ["world"]}]}) => Verdict::Pass; "of another")]
+#[test_case(json!({"matchLabels": {"k8s:io.cilium.k8s.namespace.labels.team": "teller"}}), json!({"egress": [{"toEntities": ["world"]}]}) => Verdict::Fail; "by a label of its namespace")]
+#[test_case(json!({"matchLabels": {"k8s:io.cilium.k8s.namespace.labels.team": "web"}}), json!({"egress": [{"toEntities": ["world"]}]}) => Verdict::Pass; "by one that it has not")]
+#[test_case(json!({"matchExpressions": [{"key": "k8s:io.cilium.k8s.namespace.labels.pci", "operator": "Exists"}]}), json!({"egress": [{"toEntities": ["world"]}]}) => Verdict::Pass; "by one that is not there")]
+#[test_case(json!({}), json!({"ingressDeny": [{"fromEntities": ["world"]}]}) => Verdict::Pass; "a denial")]
+#[test_case(json!({}), json!({"nodeSelector": {}, "ingress": [{"fromEntities": ["world"]}]}) => Verdict::Pass; "of nodes")]
+#[allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
+fn ciliums_of_the_whole_cluster(selector: Value, more: Value) -> Verdict {
+    let mut spec = json!({"endpointSelector": selector});
+    spec.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    of_cluster("CiliumClusterwideNetworkPolicy", &json!({"spec": spec}))
+}
+
+fn accepts(action: &str) -> Value {
+    json!([{"action": action, "to": [{"networks": ["0.0.0.0/0"]}]}])
+}
+
+#[test_case("Admin", json!({"namespaces": {}}), accepts("Accept") => Verdict::Fail; "of every pod")]
+#[test_case("Admin", json!({"namespaces": {"matchLabels": {"team": "teller"}}}), accepts("Accept") => Verdict::Fail; "of its namespace")]
+#[test_case("Admin", json!({"namespaces": {"matchLabels": {"team": "web"}}}), accepts("Accept") => Verdict::Pass; "of another")]
+#[test_case("Admin", json!({"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "till"}}}}), accepts("Accept") => Verdict::Fail; "of a model's pods")]
+#[test_case("Admin", json!({"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "web"}}}}), accepts("Accept") => Verdict::Pass; "of other pods")]
+#[test_case("Admin", json!({"namespaces": {}}), accepts("Deny") => Verdict::Pass; "a denial")]
+#[test_case("Admin", json!({"namespaces": {}}), accepts("Pass") => Verdict::Pass; "left to others")]
+#[test_case("Admin", json!({"namespaces": {}}), accepts("Allow") => Verdict::Fail; "what cannot be read")]
+#[test_case("Baseline", json!({"namespaces": {}}), accepts("Accept") => Verdict::Pass; "asked after theirs")]
+#[allow(clippy::needless_pass_by_value, reason = "rows of a table are values")]
+fn kubernetes_of_the_whole_cluster(tier: &str, subject: Value, egress: Value) -> Verdict {
+    let spec = json!({"tier": tier, "priority": 5, "subject": subject, "egress": egress});
+    of_cluster("ClusterNetworkPolicy", &json!({"spec": spec}))
+}

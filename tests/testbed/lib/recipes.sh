@@ -119,6 +119,15 @@ recipe_openreports() { # DIRECTORY
   install -m 644 "$source/config/crd/openreports.io_reports.yaml" "$1/reports.yaml"
 }
 
+# The same of the network policy API's: the definition of a ClusterNetworkPolicy.
+recipe_policyapi() { # DIRECTORY
+  local module=sigs.k8s.io/network-policy-api version source
+  version=$(awk '$1 == "require" {print $3}' "$modules/policyapi/go.mod")
+  say "  network policy API: $version"
+  source=$(GOWORK=off go mod -C "$modules/policyapi" download -json "$module@$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  install -m 644 "$source/config/crd/standard/policy.networking.k8s.io_clusternetworkpolicies.yaml" "$1/clusternetworkpolicies.yaml"
+}
+
 # A virtual environment writes its own path into its scripts, and ours is renamed when it is whole.
 venv() { # DIRECTORY FINAL REQUIREMENTS
   python3 -m venv "$1"
