@@ -159,10 +159,11 @@ fn every_value_about_registries_and_isolation_becomes_an_argument() {
     assert_eq!(pairs, expected);
 }
 
-/// The operator tries what the canary listens on, and the NetworkPolicy lets it in on one of the two.
+/// The operator tries what the canary listens on, and the canary what the operator does: of each, the NetworkPolicy allows one of
+/// the two.
 #[test]
 fn canaries_are_where_the_operator_looks_and_closed_where_it_must_not_come_in() {
-    use probity::controller::isolation::{CANARIES, CLOSED_PORT, OPEN_PORT};
+    use probity::controller::isolation::{BACK_PORT, CANARIES, CLOSED_PORT, NOT_BACK_PORT, OPEN_PORT};
     let objects = render(&["--set", "isolation.canary.enabled=true"]);
     assert!(args(&objects).contains(&"--probe-canaries".to_owned()));
     let canary = &find(&objects, "DaemonSet", "probity-canary")["spec"];
@@ -178,7 +179,11 @@ fn canaries_are_where_the_operator_looks_and_closed_where_it_must_not_come_in() 
             "--open",
             &listens(OPEN_PORT),
             "--closed",
-            &listens(CLOSED_PORT)
+            &listens(CLOSED_PORT),
+            "--back",
+            &BACK_PORT.to_string(),
+            "--not-back",
+            &NOT_BACK_PORT.to_string()
         ]
     );
     probity::cli::Cli::try_parse_from(std::iter::once("probity".to_owned()).chain(line)).unwrap();
@@ -190,6 +195,10 @@ fn canaries_are_where_the_operator_looks_and_closed_where_it_must_not_come_in() 
     assert_eq!(
         policy["ingress"],
         json!([{"from": [{"podSelector": operators}], "ports": [{"protocol": "TCP", "port": OPEN_PORT}]}])
+    );
+    assert_eq!(
+        policy["egress"],
+        json!([{"to": [{"podSelector": operators}], "ports": [{"protocol": "TCP", "port": BACK_PORT}]}])
     );
     assert!(
         render(&[]).iter().all(|object| object["kind"] != "DaemonSet"),

@@ -78,6 +78,21 @@ async fn is_isolated(space: &Space, name: &str, status: &str, reason: &str) {
         .await;
 }
 
+/// Waits until the message of `Isolated` has these words.
+async fn says(space: &Space, name: &str, words: &str) {
+    let what = format!("to say {words:?} of its isolation");
+    space
+        .until(name, &what, |model: &ModelDeployment| {
+            let conditions = model
+                .status
+                .as_ref()
+                .and_then(|status| status.conditions.as_ref());
+            let mut conditions = conditions.into_iter().flatten();
+            conditions.any(|is| is.type_ == "Isolated" && is.message.contains(words))
+        })
+        .await;
+}
+
 /// The one pod of a model, as a place to come from: what somebody could do who has taken the server over.
 async fn taken_over(space: &Space, name: &str) -> Place {
     Place::pod(&space.only_pod(name).await, "server").await
@@ -245,15 +260,26 @@ pub async fn isolated_is_not_said_where_nothing_enforces_it(bed: &'static Bed) {
         .await;
     let mut model = space.light("digits", &pushed.tagged);
     model["spec"]["clients"] = json!([]);
+    model["spec"]["egress"] = json!([]);
     space.create::<ModelDeployment>(model).await;
     space.serves("digits", &pushed.digest).await;
-    let served = [Target::port(&taken_over(&space, "digits").await, Tcp, PORT)];
+    let model = taken_over(&space, "digits").await;
+    let served = [Target::port(&model, Tcp, PORT)];
+    let _listening = neighbour.listen(&[(Tcp, DOOR)]);
+    let next_door = [Target::port(&neighbour, Tcp, DOOR)];
     let node = Place::new("the node", bed.node.address, &bed.node.network);
     let closed = Matrix::default()
         .closed(&[&neighbour], &served)
+        .closed(&[&model], &next_door)
         .open(&[&node], &served);
     closed.holds("while policies are enforced").await;
     is_isolated(&space, "digits", "True", "Enforced").await;
+    // The way out alone is seen as well.
+    space.edit("digits", json!({"clients": null})).await;
+    says(&space, "digits", "for the way out alone").await;
+    is_isolated(&space, "digits", "True", "Enforced").await;
+    space.edit("digits", json!({"clients": []})).await;
+    closed.holds("with no client again").await;
 
     policies(bed, "stored");
     closed

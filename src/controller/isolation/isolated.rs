@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::{
     super::condition::{State, Wanted},
     Closed, Isolation,
-    probe::{Enforcement, Told},
+    probe::Told,
 };
 
 /// The condition's type.
@@ -18,7 +18,8 @@ pub(super) const IS_THERE: [&str; 4] = ["Enforced", "NotEnforced", "NotProbed", 
 
 /// The condition; none where nobody asks for isolation. `pods` are the model's, `told` is what is known of the nodes.
 ///
-/// True only when a canary on each of its nodes let in what it should, and did not let in what it should not.
+/// True only when on each of its nodes what a canary should let through came through and what it should not did not, in each
+/// direction that is closed.
 pub(super) fn isolated(isolation: &Isolation, pods: &[Pod], told: &Told) -> Option<Wanted> {
     let said = |state, reason: &str, message: String| Some(Wanted::new(ISOLATED, state, reason, message));
     let closed = match isolation {
@@ -51,29 +52,29 @@ pub(super) fn isolated(isolation: &Isolation, pods: &[Pod], told: &Told) -> Opti
         .iter()
         .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
         .collect();
-    let with = |what: Option<Enforcement>| nodes.iter().find(|node| told.get(**node).copied() == what);
-    if let Some(node) = with(Some(Enforcement::NotEnforced)) {
+    let (ingress, egress) = (closed.ingress, closed.egress);
+    let breaks = |node: &&&str| told.get(**node).is_some_and(|seen| seen.breaks(ingress, egress));
+    if let Some(node) = nodes.iter().find(breaks) {
         let message = format!(
-            "{applied}, and node {node} does not enforce it: a connection that another NetworkPolicy forbids came through to the canary there; see to the cluster's network"
+            "{applied}, and node {node} does not enforce it: a connection that another NetworkPolicy forbids came through to the canary there, or from it; see to the cluster's network"
         );
         // Unknown, not False: what was seen is a canary, not the model's own pods.
         return said(State::Unknown, "NotEnforced", message);
-    }
-    if !closed.ingress {
-        let message = format!("{applied}; only the way in is probed, and that is not closed");
-        return said(State::Unknown, "NotProbed", message);
     }
     if nodes.is_empty() {
         let message = format!("{applied}; no pod of the model is on a node yet");
         return said(State::Unknown, "NotProbed", message);
     }
-    if let Some(node) = with(None) {
+    let unknown = |node: &&&str| !told.get(**node).is_some_and(|seen| seen.shows(ingress, egress));
+    if let Some(node) = nodes.iter().find(unknown) {
+        let known = told.contains_key(*node);
+        let way = if known { ", on the way out" } else { "" };
         let message =
-            format!("{applied}; whether node {node} enforces it was not probed in the last minutes");
+            format!("{applied}; whether node {node} enforces it{way} was not probed in the last minutes");
         return said(State::Unknown, "NotProbed", message);
     }
     let message = format!(
-        "{applied}, and on each of its nodes a canary let in what it should and refused what it should not"
+        "{applied}, and on each of its nodes what a canary should let through came through, and what it should not did not"
     );
     said(State::True, "Enforced", message)
 }
@@ -105,7 +106,10 @@ mod tests {
     use serde_json::json;
     use test_case::test_case;
 
-    use super::*;
+    use super::{
+        super::probe::{Enforcement, Seen},
+        *,
+    };
 
     const APPLIED: (bool, bool) = (true, true);
 
@@ -129,15 +133,22 @@ mod tests {
         nodes.iter().map(pod).collect()
     }
 
-    fn told(nodes: &[(&str, Enforcement)]) -> Told {
+    fn told(nodes: &[(&str, Seen)]) -> Told {
         nodes
             .iter()
             .map(|(node, seen)| ((*node).to_owned(), *seen))
             .collect()
     }
 
-    const YES: Enforcement = Enforcement::Enforced;
-    const NO: Enforcement = Enforcement::NotEnforced;
+    const YES: Seen = Seen {
+        ingress: Enforcement::Enforced,
+        egress: Some(Enforcement::Enforced),
+    };
+    const IN: Seen = Seen { egress: None, ..YES };
+    const NO: Seen = Seen {
+        ingress: Enforcement::NotEnforced,
+        egress: Some(Enforcement::NotEnforced),
+    };
 
     #[test_case(&closed(APPLIED), &["a"], &[("a", YES)] => (State::True, "Enforced".to_owned()); "seen on its node")]
     #[test_case(&closed(APPLIED), &["a", "b"], &[("a", YES), ("b", YES)] => (State::True, "Enforced".to_owned()); "seen on both")]
@@ -148,11 +159,14 @@ mod tests {
     #[test_case(&closed(APPLIED), &[], &[("a", YES)] => (State::Unknown, "NotProbed".to_owned()); "no pod")]
     #[test_case(&closed(APPLIED), &[""], &[("a", YES)] => (State::Unknown, "NotProbed".to_owned()); "a pod on no node")]
     #[test_case(&closed((true, false)), &["a"], &[("a", YES)] => (State::True, "Enforced".to_owned()); "the way in alone")]
-    #[test_case(&closed((false, true)), &["a"], &[("a", YES)] => (State::Unknown, "NotProbed".to_owned()); "the way out alone is not probed")]
+    #[test_case(&closed((false, true)), &["a"], &[("a", YES)] => (State::True, "Enforced".to_owned()); "the way out alone")]
+    #[test_case(&closed((true, false)), &["a"], &[("a", IN)] => (State::True, "Enforced".to_owned()); "the way in alone, and of the other nothing is known")]
+    #[test_case(&closed(APPLIED), &["a"], &[("a", IN)] => (State::Unknown, "NotProbed".to_owned()); "the way out was not seen")]
+    #[test_case(&closed((false, true)), &["a"], &[("a", IN)] => (State::Unknown, "NotProbed".to_owned()); "the way out alone was not seen")]
     #[test_case(&closed((false, true)), &["a"], &[("a", NO)] => (State::Unknown, "NotEnforced".to_owned()); "but what enforces nothing does not enforce it")]
     #[test_case(&Isolation::NameTaken("probity-digits".into()), &["a"], &[("a", YES)] => (State::False, "NameTaken".to_owned()); "somebody else's")]
     #[test_case(&Isolation::NoPods, &[], &[] => (State::Unknown, "WorkloadNotFound".to_owned()); "nothing to select")]
-    fn says(isolation: &Isolation, nodes: &[&str], seen: &[(&str, Enforcement)]) -> (State, String) {
+    fn says(isolation: &Isolation, nodes: &[&str], seen: &[(&str, Seen)]) -> (State, String) {
         let wanted = isolated(isolation, &pods(nodes), &told(seen)).unwrap();
         (wanted.state, wanted.reason)
     }

@@ -26,7 +26,9 @@ use crate::{
 pub(super) use cluster::ClusterPolicies;
 use drift::changed_by;
 use isolated::{ISOLATED, isolated};
-pub use probe::{CANARIES, CLOSED_PORT, Enforcement, OPEN_PORT};
+pub use probe::{
+    BACK_PORT, CANARIES, CLOSED_PORT, Enforcement, NOT_BACK_PORT, OPEN_PORT, Seen as SeenOfNode,
+};
 pub(super) use probe::{Probes, run};
 
 /// What became of a model's NetworkPolicy.
@@ -74,6 +76,7 @@ pub(super) async fn isolate(
     pods: &[Pod],
     cut: bool,
 ) -> Result<Seen, Error> {
+    cluster::shut(context, model, selector.as_ref(), cut).await;
     let wish = if cut {
         NetworkWish::Closed(Openings::NONE)
     } else {
@@ -81,7 +84,6 @@ pub(super) async fn isolate(
     };
     let isolation = carry_out(context, model, wish, selector, cut).await?;
     let name_taken = match &isolation {
-    cluster::shut(context, model, selector.as_ref(), cut).await;
         Isolation::NameTaken(name) => Some(format!("NetworkPolicy {name}")),
         Isolation::Open | Isolation::NoPods | Isolation::Applied(_) => None,
     };

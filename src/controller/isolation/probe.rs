@@ -1,9 +1,10 @@
 //! Sees whether anything enforces NetworkPolicies, node by node: a canary on each listens on two ports, of which its
-//! NetworkPolicy lets this operator in on one. What was seen is kept in memory; nothing is written.
+//! NetworkPolicy lets this operator in on one, and tries two of the operator's, of which it may reach one. What was seen is kept
+//! in memory; nothing is written.
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +13,8 @@ use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 use tokio::{
-    net::TcpStream,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
     sync::watch,
     time::{Instant, sleep, timeout},
 };
@@ -25,16 +27,22 @@ pub const CANARIES: &str = "app.kubernetes.io/component=canary";
 pub const OPEN_PORT: u16 = 8081;
 /// Where it must not.
 pub const CLOSED_PORT: u16 = 8082;
+/// Where the operator listens for canaries that may reach it there.
+pub const BACK_PORT: u16 = 8083;
+/// Where it listens for canaries that must not.
+pub const NOT_BACK_PORT: u16 = 8084;
 /// How often every canary is tried.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// What was seen longer ago than this is not known any more.
 const KNOWN_FOR: Duration = Duration::from_secs(3 * 60);
 /// How long a connection may take. Most networks drop what they refuse, without an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a canary may take to say what became of the way back: it tries three times, for two seconds at most.
+const ANSWER: Duration = Duration::from_secs(8);
 /// Canaries tried at the same time.
 const AT_ONCE: usize = 32;
 
-/// Whether a node enforces NetworkPolicies.
+/// Whether a node enforces NetworkPolicies, in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enforcement {
     /// What is allowed came through, and what is forbidden did not.
@@ -43,8 +51,47 @@ pub enum Enforcement {
     NotEnforced,
 }
 
+/// What was seen of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// On the way into its pods.
+    pub ingress: Enforcement,
+    /// On the way out of them, where that could be seen.
+    pub egress: Option<Enforcement>,
+}
+
+impl Seen {
+    /// Whether what closes these directions was seen not to be enforced. What enforces nothing on the way in is not believed to
+    /// do so on the way out.
+    pub(super) fn breaks(self, ingress: bool, egress: bool) -> bool {
+        let out = self.egress.unwrap_or(self.ingress);
+        ingress && self.ingress == Enforcement::NotEnforced || egress && out == Enforcement::NotEnforced
+    }
+
+    /// Whether it was seen to be enforced, in each of these directions.
+    pub(super) fn shows(self, ingress: bool, egress: bool) -> bool {
+        (!ingress || self.ingress == Enforcement::Enforced)
+            && (!egress || self.egress == Some(Enforcement::Enforced))
+    }
+
+    /// Of two canaries on one node, that which nothing guards counts, in each direction.
+    fn worse(self, other: Self) -> Self {
+        let worse = |one, other| match (one, other) {
+            (Enforcement::Enforced, Enforcement::Enforced) => Enforcement::Enforced,
+            (Enforcement::NotEnforced, _) | (_, Enforcement::NotEnforced) => Enforcement::NotEnforced,
+        };
+        Self {
+            ingress: worse(self.ingress, other.ingress),
+            egress: match (self.egress, other.egress) {
+                (Some(one), Some(other)) => Some(worse(one, other)),
+                (one, other) => one.or(other),
+            },
+        }
+    }
+}
+
 /// What is known of each node.
-pub(super) type Told = BTreeMap<String, Enforcement>;
+pub(super) type Told = BTreeMap<String, Seen>;
 
 /// What the last rounds saw; nodes of which nothing is known are not in it.
 #[derive(Debug)]
@@ -112,7 +159,25 @@ pub(in crate::controller) async fn run(context: Arc<Context>, stop: impl Future<
     };
     tokio::select! {
         () = probing => {}
+        () = listen(BACK_PORT) => {}
+        () = listen(NOT_BACK_PORT) => {}
         () = stop => {}
+    }
+}
+
+/// Lets canaries see that they reached this operator. Where it cannot, the way out of pods is not known, and never ends.
+async fn listen(port: u16) {
+    match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await {
+        Ok(listener) => loop {
+            if let Err(error) = listener.accept().await {
+                tracing::debug!(%error, port, "a canary's connection broke");
+                sleep(PATIENCE).await;
+            }
+        },
+        Err(error) => {
+            tracing::warn!(%error, port, "cannot listen for canaries: whether the way out of pods is closed is not known");
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -127,14 +192,31 @@ fn canary(pod: &Pod) -> Option<(String, IpAddr)> {
 /// Tries one canary; none when the way that is allowed is closed too, which says nothing about the other.
 ///
 /// The allowed way is tried again at last, so that a canary which went away in between is not taken for one that is guarded.
-async fn probe(address: IpAddr, open: u16, closed: u16) -> Option<Enforcement> {
+async fn probe(address: IpAddr, open: u16, closed: u16) -> Option<Seen> {
     if !connects(address, open).await {
         return None;
     }
-    if connects(address, closed).await {
-        return Some(Enforcement::NotEnforced);
+    let ingress = if connects(address, closed).await {
+        Enforcement::NotEnforced
+    } else {
+        connects(address, open).await.then_some(Enforcement::Enforced)?
+    };
+    let egress = ask(address, open).await;
+    Some(Seen { ingress, egress })
+}
+
+/// Asks a canary what became of the way back; none when it does not know, or says nothing.
+async fn ask(address: IpAddr, open: u16) -> Option<Enforcement> {
+    let asking = async {
+        let mut stream = TcpStream::connect(SocketAddr::new(address, open)).await?;
+        stream.write_u8(b'?').await?;
+        stream.read_u8().await
+    };
+    match timeout(ANSWER, asking).await {
+        Ok(Ok(b'y')) => Some(Enforcement::Enforced),
+        Ok(Ok(b'n')) => Some(Enforcement::NotEnforced),
+        _ => None,
     }
-    connects(address, open).await.then_some(Enforcement::Enforced)
 }
 
 async fn connects(address: IpAddr, port: u16) -> bool {
@@ -144,18 +226,15 @@ async fn connects(address: IpAddr, port: u16) -> bool {
 
 /// What was seen of each node, and when.
 #[derive(Debug, Default)]
-struct Memory(BTreeMap<String, (Enforcement, Instant)>);
+struct Memory(BTreeMap<String, (Seen, Instant)>);
 
 impl Memory {
-    /// Of two canaries on one node the one that nothing guards counts.
-    fn learn(&mut self, found: Vec<(String, Option<Enforcement>)>, now: Instant) {
+    fn learn(&mut self, found: Vec<(String, Option<Seen>)>, now: Instant) {
         let mut round = Told::new();
         for (node, seen) in found {
             let Some(seen) = seen else { continue };
             let known = round.entry(node).or_insert(seen);
-            if seen == Enforcement::NotEnforced {
-                *known = seen;
-            }
+            *known = known.worse(seen);
         }
         self.0
             .extend(round.into_iter().map(|(node, seen)| (node, (seen, now))));
@@ -175,26 +254,66 @@ impl Memory {
 mod tests {
     use serde_json::{Value, json};
     use test_case::test_case;
-    use tokio::net::TcpListener;
 
     use super::*;
 
-    #[test_case(true, false => Some(Enforcement::Enforced); "what is forbidden does not come through")]
-    #[test_case(true, true => Some(Enforcement::NotEnforced); "what is forbidden comes through")]
-    #[test_case(false, false => None; "nothing comes through")]
-    #[test_case(false, true => None; "without the control nothing is known")]
+    /// A port of this machine, with a canary behind it that answers so, or silence.
+    async fn port(answers: Option<&'static [u8]>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if let Some(answer) = answers {
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    if matches!(stream.read_u8().await, Ok(b'?')) {
+                        let _ = stream.write_all(answer).await;
+                    }
+                }
+            });
+        }
+        port
+    }
+
+    #[test_case(Some(b"y"), false => Some((Enforcement::Enforced, Some(Enforcement::Enforced))); "what is forbidden does not come through, in neither direction")]
+    #[test_case(Some(b"n"), false => Some((Enforcement::Enforced, Some(Enforcement::NotEnforced))); "it comes out")]
+    #[test_case(Some(b"n"), true => Some((Enforcement::NotEnforced, Some(Enforcement::NotEnforced))); "it comes through in both")]
+    #[test_case(Some(b""), false => Some((Enforcement::Enforced, None)); "the way out is not known")]
+    #[test_case(Some(b"x"), false => Some((Enforcement::Enforced, None)); "an answer that is none")]
+    #[test_case(None, false => None; "nothing comes through")]
+    #[test_case(None, true => None; "without the control nothing is known")]
     #[tokio::test]
-    async fn one_canary(open: bool, closed: bool) -> Option<Enforcement> {
-        let (a, b) = (
-            TcpListener::bind("127.0.0.1:0").await.unwrap(),
-            TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        );
-        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-        let (a_port, b_port) = (port(&a), port(&b));
-        let kept = (open.then_some(a), closed.then_some(b));
-        let found = probe("127.0.0.1".parse().unwrap(), a_port, b_port).await;
-        drop(kept);
-        found
+    async fn one_canary(
+        open: Option<&'static [u8]>,
+        closed: bool,
+    ) -> Option<(Enforcement, Option<Enforcement>)> {
+        let (open, closed) = (port(open).await, port(closed.then_some(b"")).await);
+        let seen = probe("127.0.0.1".parse().unwrap(), open, closed).await?;
+        Some((seen.ingress, seen.egress))
+    }
+
+    const BOTH: Seen = Seen {
+        ingress: Enforcement::Enforced,
+        egress: Some(Enforcement::Enforced),
+    };
+    const IN: Seen = Seen { egress: None, ..BOTH };
+    const NOT_OUT: Seen = Seen {
+        egress: Some(Enforcement::NotEnforced),
+        ..BOTH
+    };
+    const NONE: Seen = Seen {
+        ingress: Enforcement::NotEnforced,
+        egress: None,
+    };
+
+    #[test_case(BOTH, true, true => (false, true); "both")]
+    #[test_case(IN, true, true => (false, false); "the way out is not known")]
+    #[test_case(IN, true, false => (false, true); "and not closed")]
+    #[test_case(IN, false, true => (false, false); "the way out alone is closed, and not known")]
+    #[test_case(NOT_OUT, true, true => (true, false); "the way out is open")]
+    #[test_case(NOT_OUT, true, false => (false, true); "the way out is open, and meant to be")]
+    #[test_case(NOT_OUT, false, true => (true, false); "the way out alone is closed, and open")]
+    #[test_case(NONE, false, true => (true, false); "what enforces nothing on the way in")]
+    fn directions(seen: Seen, ingress: bool, egress: bool) -> (bool, bool) {
+        (seen.breaks(ingress, egress), seen.shows(ingress, egress))
     }
 
     #[test]
@@ -203,31 +322,24 @@ mod tests {
         let (start, mut memory) = (Instant::now(), Memory::default());
         memory.learn(
             vec![
-                seen("a", Enforcement::Enforced),
-                seen("b", Enforcement::NotEnforced),
-                seen("b", Enforcement::Enforced),
+                seen("a", IN),
+                seen("b", NOT_OUT),
+                seen("b", BOTH),
                 ("c".to_owned(), None),
             ],
             start,
         );
-        let told: Told = [
-            ("a".into(), Enforcement::Enforced),
-            ("b".into(), Enforcement::NotEnforced),
-        ]
-        .into();
+        let told: Told = [("a".into(), IN), ("b".into(), NOT_OUT)].into();
         assert_eq!(memory.known(start + KNOWN_FOR), told);
-        memory.learn(
-            vec![seen("b", Enforcement::Enforced), ("a".to_owned(), None)],
-            start + KNOWN_FOR,
-        );
+        memory.learn(vec![seen("b", BOTH), ("a".to_owned(), None)], start + KNOWN_FOR);
         let later = memory.known(start + KNOWN_FOR + Duration::from_secs(1));
-        assert_eq!(later, [("b".into(), Enforcement::Enforced)].into());
+        assert_eq!(later, [("b".into(), BOTH)].into());
     }
 
     #[test]
     fn models_are_woken_by_what_is_new_alone() {
         let probes = Probes::default();
-        let told: Told = [("a".into(), Enforcement::Enforced)].into();
+        let told: Told = [("a".into(), BOTH)].into();
         probes.tell(Told::new());
         assert_eq!(probes.epoch(), 0);
         probes.tell(told.clone());
