@@ -197,7 +197,7 @@ async fn governed(client: &Client, namespace: &str) -> Value {
     })
 }
 
-/// What the API server says to the ReplicaSet's controller about such a pod, without making it.
+/// What the API server says to the `ReplicaSet`'s controller about such a pod, without making it.
 async fn asked(maker: &Client, namespace: &str, pod: &Value) -> Result<(), String> {
     let request = http::Request::post(format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"))
         .header("content-type", "application/json")

@@ -282,8 +282,7 @@ mod tests {
     fn a_workload_is_looked_at_when_what_lets_it_serve_is_over() {
         let mut scene = Scene::new();
         let expires = scene.now + SignedDuration::from_secs(7);
-        let approved =
-            json!({"threshold": 2, "approved": [{"digest": CONTENT, "by": "Ada", "expires": expires}]});
+        let approved = json!({"approved": [{"digest": CONTENT, "by": "Ada", "expires": expires}]});
         scene.policy(1, &approved);
         let ends = |scene: &Scene| {
             let ways = ways(
