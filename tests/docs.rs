@@ -135,7 +135,7 @@ fn every_exit_code_is_in_the_table_of_exit_codes() {
 #[test]
 fn every_manifest_in_the_readme_can_be_read() {
     let manifests = manifests(&fs::read_to_string(format!("{TOP}/README.md")).unwrap());
-    assert_eq!(manifests.len(), 3);
+    assert_eq!(manifests.len(), 4);
     for manifest in manifests {
         let Value::Object(mut manifest) = manifest else {
             panic!("no object: {manifest}")
