@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use kube::Client;
+use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -215,7 +215,7 @@ impl Args {
 
     async fn operate(self) -> ExitCode {
         super::logs::allow_files();
-        let client = match Client::try_default().await {
+        let client = match client().await {
             Ok(client) => client,
             Err(error) => return super::fail(&error),
         };
@@ -271,6 +271,14 @@ impl Args {
             Err(error) => super::fail(&error),
         }
     }
+}
+
+/// A client that asks each question once. What is refused for now is tried again by whoever asked, who has other things to do
+/// meanwhile: asked again in here, an eviction that a disruption budget forbids would hold up its model for minutes.
+async fn client() -> Result<Client, kube::Error> {
+    let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
+    config.default_retry = false;
+    Client::try_from(config)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod notes;
 pub mod owners;
 pub mod pages;
 pub mod policy;
+mod recorders;
 mod report;
 mod retry;
 pub mod roles;
@@ -45,7 +46,7 @@ use kube::{
     runtime::{
         Controller,
         controller::{self, Action, Config},
-        events::{Event, EventType, Recorder, Reporter},
+        events::{Event, EventType, Reporter},
         reflector::ObjectRef,
         utils::Backoff,
         watcher,
@@ -70,6 +71,7 @@ use self::{
     model_deployment::Looks,
     owners::Owners,
     policy::TallyView,
+    recorders::Recorders,
     report::Touched,
     retry::Retry,
     world::{Guarded, WorldView},
@@ -79,7 +81,7 @@ use self::{
 pub struct Context {
     client: Client,
     applier: Applier,
-    recorder: Recorder,
+    recorders: Recorders,
     settings: Settings,
     registry: oci::Client,
     world: WorldView,
@@ -145,7 +147,7 @@ impl Context {
             instance: None,
         };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            recorders: Recorders::new(client.clone(), reporter),
             applier: Applier::default(),
             retry: Retry::default(),
             looks: Arc::default(),
@@ -211,14 +213,16 @@ impl Context {
         self.publish_about(object, note, None).await;
     }
 
-    /// The same, about another object as well. Of those about one object alone, a further one with the same reason is counted
-    /// and not told.
+    /// The same, about another object as well. The same sentence again is counted and not told anew.
     async fn publish_about<K: Resource<DynamicType = ()>>(
         &self,
         object: &K,
         note: Note,
         secondary: Option<ObjectReference>,
     ) {
+        let (note, message) = (note.clone(), short_note(note.message));
+        let uid = object.meta().uid.clone().unwrap_or_default();
+        let recorder = self.recorders.of(uid, &note.reason, &message);
         let event = Event {
             type_: if note.warning {
                 EventType::Warning
@@ -226,11 +230,11 @@ impl Context {
                 EventType::Normal
             },
             reason: note.reason,
-            note: Some(short_note(note.message)),
+            note: Some(message),
             action: note.action.into(),
             secondary,
         };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+        if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
             tracing::warn!(%error, object = object.meta().name, "cannot publish an event");
         }
     }

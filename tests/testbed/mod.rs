@@ -97,9 +97,12 @@ fn read(kubeconfig: &Path) -> Kubeconfig {
 async fn config_of(kubeconfig: Kubeconfig) -> Config {
     // The second call in a binary finds the provider installed, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
-        .expect("the test bed's kubeconfig is complete")
+        .expect("the test bed's kubeconfig is complete");
+    // As the operator's: what was answered is what counts, and not what became of it when it was asked again.
+    config.default_retry = false;
+    config
 }
 
 /// The API server's kubeconfig, with which one may do everything: for programs that bring a client of their own.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _, core::ObjectMeta};
+use serde_json::Value;
 
 use super::{
     Context, Error, Note,
@@ -48,7 +49,7 @@ use status::{Seen, status, to_stop};
 /// they could be watched.
 const UNSETTLED: Duration = Duration::from_secs(15);
 /// How soon otherwise.
-const SETTLED: Duration = Duration::from_secs(120);
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// One look at the workload of a model; when the next one is due. `verifications` are those the model owns.
 pub(super) async fn reconcile(
@@ -108,6 +109,8 @@ pub(super) async fn reconcile(
     let stopped = stop(context, model, world, &ways, &pods, now).await?;
     let held_up = !stopped && replace(context, model, world, &pods).await?;
     let plans = Plans::new(settings.clone());
+    let refusal = refusal(&found.makers, &namespace, recorded, world, &plans, now);
+    let refused = refusal.is_some();
     let exceeding = context.held.of(&namespace, &model.name_any());
     let exceeding = exceeding.as_ref().map(|exceeding| exceeding.as_slice());
     let new = status(
@@ -116,7 +119,7 @@ pub(super) async fn reconcile(
             workload,
             origin: origin.as_ref(),
             found: &found,
-            refusal: refusal(&found.makers, &namespace, recorded, world, &plans, now),
+            refusal,
             ways: &ways,
             pods: &pods,
             held_up,
@@ -146,7 +149,8 @@ pub(super) async fn reconcile(
         }
     }
     let workload = new.workload.unwrap_or_default();
-    let pause = if workload.pods > 0 && workload.proven == workload.pods {
+    let all = workload.pods > 0 && workload.proven == workload.pods;
+    let pause = if all && !refused && wanted(&found.makers) <= i64::from(workload.pods) {
         SETTLED
     } else {
         UNSETTLED
@@ -154,6 +158,12 @@ pub(super) async fn reconcile(
     let next = now.checked_add(pause).unwrap_or(now);
     let ends = ends(&ways, &pods).chain(waived_until(model, world, now));
     Ok(ends.fold(next, Timestamp::min))
+}
+
+/// How many pods these want to have, as far as they say.
+fn wanted(makers: &[Value]) -> i64 {
+    let replicas = |maker: &Value| maker.pointer("/spec/replicas").and_then(Value::as_i64);
+    makers.iter().filter_map(replicas).sum()
 }
 
 /// When the clock alone may change what was decided.

@@ -70,7 +70,7 @@ pub(super) fn status(model: &ModelDeployment, seen: &Seen<'_>, now: Timestamp) -
     let decision = decision(seen, &proven);
     let generation = model.metadata.generation;
     let wanted = wanted(seen, &proven, decision, &summary);
-    let unproven: Vec<UnprovenPod> = seen.pods.iter().filter_map(unproven).take(MOST).collect();
+    let unproven: Vec<UnprovenPod> = all_unproven(seen.pods).take(MOST).collect();
     ModelDeploymentStatus {
         observed_generation: generation,
         resolved: None,
@@ -132,6 +132,12 @@ fn proven(pods: &[PodStanding]) -> impl Iterator<Item = (&Verification, &Decisio
         Stand::Proven { found, decision } => Some((found, decision)),
         Stand::Pending(_) | Stand::Unproven { .. } => None,
     })
+}
+
+/// The pods that are not proven, those that are not ready first: they are the newest as a rule, and say what is wrong now.
+fn all_unproven(pods: &[PodStanding]) -> impl Iterator<Item = UnprovenPod> {
+    let of = |ready: bool| pods.iter().filter(move |pod| pod.ready == ready);
+    of(false).chain(of(true)).filter_map(unproven)
 }
 
 fn unproven(pod: &PodStanding) -> Option<UnprovenPod> {
@@ -271,17 +277,18 @@ fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &
     let further = seen.refusal.as_ref();
     let further = further.map_or(String::new(), |why| format!("; further pods are refused: {why}"));
     let unready = seen.pods.iter().filter(|pod| !pod.ready).count();
-    if let Some(first) = seen.pods.iter().find_map(unproven) {
+    if let Some(first) = all_unproven(seen.pods).next() {
         let held_up = if seen.held_up {
             "; a disruption budget forbids to replace it just now"
         } else {
             ""
         };
         let message = format!(
-            "{} of {all} pods of {kind} {name} are not shown to run the verified model: {}: {}{held_up}{further}",
-            seen.pods.iter().filter_map(unproven).count(),
+            "{} of {all} pods of {kind} {name} are not shown to run the verified model: {}: {}{}{held_up}{further}",
+            all_unproven(seen.pods).count(),
             first.name,
-            first.message
+            first.message,
+            waiting(seen).map_or(String::new(), |why| format!("; {why}"))
         );
         return no("PodsUnproven", message, true);
     }
@@ -356,7 +363,7 @@ fn wanted(
         let message = "the specification can be carried out";
         Wanted::new("Accepted", State::True, "Accepted", message)
     };
-    let verified = match (proven.len(), seen.pods.iter().find_map(unproven)) {
+    let verified = match (proven.len(), all_unproven(seen.pods).next()) {
         (0, None) => Wanted::new(
             "ArtifactVerified",
             State::Unknown,

@@ -104,6 +104,31 @@ fn one_unproven_pod_among_many_is_named() {
     assert_eq!(status.serving.unwrap().digest, CONTENT);
 }
 
+/// Whatever their names are: the newest says what is wrong now.
+#[test]
+fn a_pod_that_does_not_come_up_is_told_before_those_that_serve() {
+    let scene = Scene::new();
+    let mut fails = scene.ended(
+        "z",
+        60,
+        r#"{"reason": "Io", "message": "there is no folder /source/digits/1"}"#,
+    );
+    fails["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+    let mut waits = scene.fitted("y");
+    waits["status"] = json!({"conditions": [
+        {"type": "PodScheduled", "status": "False", "message": "no claim"}
+    ]});
+    let status = told(&scene, &[Scene::bare("a"), waits, fails], &there());
+    let (_, reason, message) = ready(&status);
+    assert_eq!(reason, "PodsUnproven");
+    assert!(
+        message.ends_with(": z: there is no folder volume:models/digits/1; y: it is not scheduled: no claim"),
+        "{message}"
+    );
+    let verified = find(status.conditions.as_deref(), "ArtifactVerified").unwrap();
+    assert_eq!(verified.reason, "Io");
+}
+
 #[test]
 fn many_pods_make_no_long_status() {
     let scene = Scene::new();
