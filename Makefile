@@ -111,6 +111,11 @@ bench-rbac: ## Time and memory of the audit of rights on 5,000 bindings
 	@mkdir -p target/bench
 	@$(binaries)/release/examples/rbac | tee target/bench/rbac.json
 
+.PHONY: bench-relay
+bench-relay: ## Speed and memory of the relay beside the registry's own (root: undisturbed)
+	@build/require linux rust go python cc
+	@benches/relay
+
 ## Make
 
 .PHONY: image

@@ -81,10 +81,10 @@ class Servers:
         self.started.append(server)
         return server
 
-    def bed(self, name):
+    def bed(self, name, cores=LOAD_CORE):
         """A server of the test bed, which lives as long as its standard input; what it says when it is ready."""
         # The server that is measured has its core for itself, and yet is answered: who cannot renew a Lease ends.
-        command = [*pinned(LOAD_CORE, "TERM"), TOP / "tests/testbed" / name, self.work / name]
+        command = [*pinned(cores, "TERM"), TOP / "tests/testbed" / name, self.work / name]
         server = self.start(f"{name}-bed", command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         words = server.stdout.readline().split()
         if words[:1] != ["ready"]:

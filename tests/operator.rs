@@ -33,6 +33,8 @@ mod many;
 mod names;
 #[path = "operator/policies.rs"]
 mod policies;
+#[path = "operator/relayed.rs"]
+mod relayed;
 #[path = "operator/relaying.rs"]
 mod relaying;
 #[path = "operator/repairs.rs"]

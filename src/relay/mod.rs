@@ -1,8 +1,9 @@
 //! `probity relay`: gives model pods what their namespace's models are made of, so that they need no way to a registry.
 //! It decides no verdict and writes to no API server; what it keeps are bytes whose digest it has compared.
 //!
-//! A request goes through [`server`] (TLS, limits), [`caller`] (which namespace's token is it), [`models`] (may that
-//! namespace have it, by which pull secret), [`proofs`] (does the registry agree) and [`shelf`] (the bytes, fetched once).
+//! A request goes through [`server`] (TLS, limits), [`caller`] (which namespace's token is it), [`places`] (has that one
+//! enough connections), [`models`] (may it have this, by which pull secret), [`proofs`] (does the registry agree) and
+//! [`shelf`] (the bytes, fetched once).
 
 pub mod admin;
 mod body;
@@ -12,6 +13,7 @@ mod identity;
 mod metrics;
 mod models;
 mod path;
+mod places;
 mod proofs;
 mod serve;
 mod server;
@@ -28,7 +30,7 @@ pub use metrics::{Metrics, Source};
 pub use models::{Grant, grants};
 pub use server::{Limits, serve};
 
-use self::{caller::Callers, models::Models, proofs::Proofs, shelf::Shelf};
+use self::{caller::Callers, models::Models, places::Places, proofs::Proofs, shelf::Shelf};
 use crate::artifact::oci::Client;
 
 /// What a relay is told when it starts.
@@ -49,6 +51,7 @@ pub struct Relay<C> {
     models: Models<C>,
     proofs: Proofs<C>,
     shelf: Shelf,
+    places: Arc<Places>,
     /// Blobs without room in the cache that are passed on at a time.
     unkept: Arc<Semaphore>,
     metrics: Metrics,
@@ -74,6 +77,7 @@ impl<C: Cluster> Relay<C> {
             models: Models::new(cluster.clone()),
             proofs: Proofs::new(cluster, registries),
             shelf: Shelf::open(&settings.cache, settings.capacity, metrics.clone())?,
+            places: Places::new(settings.limits.connections),
             unkept: Arc::new(Semaphore::new(UNKEPT_AT_ONCE)),
             metrics,
         })

@@ -9,6 +9,7 @@ use super::{
     Cluster, Grant, Relay, TokenHolder,
     body::{Body, Flow, whole},
     path::{Asked, Kind},
+    places::Place,
     proofs::{Proof, not_granted},
     shelf::Found,
 };
@@ -22,13 +23,16 @@ const MOST_MANIFESTS: usize = 8;
 
 impl<C: Cluster> Relay<C> {
     /// Answers, and counts it.
-    pub(super) async fn respond<B>(&self, request: &Request<B>) -> Response<Body> {
-        let response = self.answer(request).await.unwrap_or_else(|error| refusal(&error));
+    pub(super) async fn respond<B>(&self, request: &Request<B>, place: &Place) -> Response<Body> {
+        let response = self
+            .answer(request, place)
+            .await
+            .unwrap_or_else(|error| refusal(&error));
         self.metrics.answered(response.status().as_u16());
         response
     }
 
-    async fn answer<B>(&self, request: &Request<B>) -> Result<Response<Body>, RegistryError> {
+    async fn answer<B>(&self, request: &Request<B>, place: &Place) -> Result<Response<Body>, RegistryError> {
         let asked = Asked::read(request.uri().path()).filter(|_| request.method() == Method::GET);
         let asked = asked.ok_or_else(|| {
             Failure::new(
@@ -37,6 +41,7 @@ impl<C: Cluster> Relay<C> {
             )
         })?;
         let holder = self.callers.of(request.headers()).await?;
+        place.take(&holder.namespace)?;
         match asked.kind {
             Kind::Manifest => self.manifest(&holder, &asked).await,
             Kind::Blob => self.blob(&holder, &asked).await,
@@ -169,6 +174,8 @@ pub(super) fn refusal(error: &RegistryError) -> Response<Body> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = error.retry_after {
         headers.insert(header::RETRY_AFTER, wait.as_secs().into());
+        // Whoever is to come back leaves the place to others meanwhile.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

@@ -24,7 +24,7 @@ use crate::{
 /// How much anybody may ask of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once; more wait to be accepted.
+    /// Connections at once; more wait to be accepted. A namespace may have as many as it leaves free.
     pub connections: usize,
     /// For the TLS handshake.
     pub handshake: Duration,
@@ -96,10 +96,11 @@ async fn connection<C: Cluster>(
         Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => return tracing::debug!("a TLS handshake took too long"),
     };
+    let place = Arc::new(relay.places.come());
     let service = service_fn(move |request: Request<Incoming>| {
-        let relay = relay.clone();
+        let (relay, place) = (relay.clone(), place.clone());
         async move {
-            let answering = timeout(limits.answer, relay.respond(&request)).await;
+            let answering = timeout(limits.answer, relay.respond(&request, &place)).await;
             Ok::<_, Infallible>(answering.unwrap_or_else(|_| {
                 let failure = Failure::new(
                     Reason::Timeout,

@@ -166,11 +166,16 @@ impl Inner {
         match Item::create(path, reserved) {
             Ok(item) => Some(item),
             Err(error) => {
-                tracing::warn!(%error, folder = %self.folder.display(), "the cache cannot be written: blobs are passed on without being kept");
-                state.full = Some(Instant::now());
+                self.unwritable(state, &error);
                 None
             }
         }
+    }
+
+    /// The disk took something not, or no more of it: nothing new is kept for a while.
+    fn unwritable(&self, state: &mut State, error: &std::io::Error) {
+        tracing::warn!(%error, folder = %self.folder.display(), "the cache cannot be written: blobs are passed on without being kept");
+        state.full = Some(Instant::now());
     }
 
     /// Lets go of what nobody reads, the longest unused first, until so many bytes have room. Nothing is let go of when
@@ -228,3 +233,6 @@ impl Inner {
         item.end(outcome);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,8 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/probity");
 pub struct Chart {
     kubeconfig: PathBuf,
     values: Vec<String>,
+    /// What opens the registries to isolated models.
+    open: Vec<String>,
 }
 
 impl Chart {
@@ -57,27 +59,39 @@ impl Chart {
     /// server that are open to none.
     pub fn new(kubeconfig: &Path, image: &str, plain: &[String], api: Ipv4Addr) -> Self {
         let (repository, digest) = image.split_once('@').unwrap();
-        let mut values = vec![
+        let values = vec![
             format!("image.repository={repository}"),
             format!("image.digest={digest}"),
             format!("registries.plainHTTP={{{}}}", plain.join(",")),
             format!("isolation.neverOpen={{{api}/32}}"),
             "isolation.canary.enabled=true".into(),
         ];
+        let mut open = Vec::new();
         for (at, registry) in plain.iter().enumerate() {
             let (address, port) = registry.split_once(':').unwrap();
             let rule = format!("isolation.egress[{at}]");
-            values.push(format!("{rule}.to[0].ipBlock.cidr={address}/32"));
-            values.push(format!("{rule}.ports[0].port={port}"));
+            open.push(format!("{rule}.to[0].ipBlock.cidr={address}/32"));
+            open.push(format!("{rule}.ports[0].port={port}"));
         }
         Self {
             kubeconfig: kubeconfig.to_owned(),
             values,
+            open,
         }
     }
 
     /// Installs or upgrades it and waits until the operator is ready.
     pub async fn install(&self, more: &[&str]) {
+        let open: Vec<_> = self.open.iter().map(String::as_str).collect();
+        self.upgrade(&[open.as_slice(), more].concat()).await;
+    }
+
+    /// The same with a relay, and with no registry open to isolated models.
+    pub async fn install_with_relay(&self) {
+        self.upgrade(&["relay.enabled=true"]).await;
+    }
+
+    async fn upgrade(&self, more: &[&str]) {
         let mut helm = self.helm();
         helm.args([
             "upgrade",

@@ -1,7 +1,7 @@
 //! Between the verdict and the server: what a registry sends when the pod fetches, and what becomes of a fetch that is
 //! killed. What `probity fetch` does with every fault of a registry is tested without a cluster.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -122,7 +122,7 @@ pub async fn a_fetch_killed_half_way_starts_over(bed: &'static Bed) {
     space.done().await;
 }
 
-fn pull_secret(host: &str, password: &str) -> Value {
+pub fn pull_secret(host: &str, password: &str) -> Value {
     let config = json!({"auths": {host: {"auth": STANDARD.encode(format!("{USER}:{password}"))}}});
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson", "metadata": {"name": "puller"},
@@ -130,16 +130,22 @@ fn pull_secret(host: &str, password: &str) -> Value {
     })
 }
 
-pub async fn a_pull_secret_is_for_the_fetch_alone(bed: &'static Bed) {
-    let space = Space::new(bed, "secret").await;
-    let (here, there) = (&bed.guarded.here, bed.guarded.proxy.address());
+/// A folder with what pushes to the registry that wants a password.
+pub fn login(bed: &Bed) -> PathBuf {
     let login = scratch().join("login");
     fs::create_dir_all(&login).unwrap();
-    let config = json!({"auths": {here: {"auth": STANDARD.encode(format!("{USER}:{PASSWORD}"))}}});
+    let auth = STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    let config = json!({"auths": {&bed.guarded.here: {"auth": auth}}});
     fs::write(login.join("config.json"), config.to_string()).unwrap();
+    login
+}
+
+pub async fn a_pull_secret_is_for_the_fetch_alone(bed: &'static Bed) {
+    let space = Space::new(bed, "secret").await;
+    let there = bed.guarded.proxy.address();
     let pushed = models()
         .small
-        .push_as(here, "models/secret", "1", Some(&login))
+        .push_as(&bed.guarded.here, "models/secret", "1", Some(&login(bed)))
         .await
         .through(&there);
 

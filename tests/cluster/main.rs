@@ -39,6 +39,7 @@ mod outside;
 mod quarantine;
 mod reach;
 mod refused;
+mod relay;
 mod serving;
 mod space;
 
@@ -87,6 +88,7 @@ const TESTS: &[Test] = tests![
     alone door::a_rolling_restart_leaves_no_question_unanswered,
     alone drain::a_drain_is_no_outage_until_the_grace_period_ends,
     alone isolated::isolated_is_not_said_where_nothing_enforces_it,
+    alone relay::a_model_without_a_way_to_any_registry_comes_through_the_relay,
     alone chart::models_outlive_upgrade_and_reinstallation,
 ];
 

@@ -195,7 +195,8 @@ impl Drop for Operator {
     }
 }
 
-fn free_address() -> SocketAddr {
+/// An address that nobody listens on yet.
+pub fn free_address() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -230,6 +230,19 @@ async fn weights(client: &Client, model: &Model, reference: &Reference) -> Resul
     blob.read_all(size).await
 }
 
+/// The same by somebody who comes back when asked to, as `probity fetch` does.
+async fn patient_weights(client: &Client, model: &Model, reference: &Reference) -> Vec<u8> {
+    loop {
+        match weights(client, model, reference).await {
+            Ok(content) => return content,
+            Err(error) => {
+                assert_eq!(error.failure.reason, Reason::RateLimited, "{error}");
+                tokio::time::sleep(error.retry_after.unwrap()).await;
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_model() {
     let (model, proxy, reference, folder, bed) = between("model", PLENTY);
@@ -263,12 +276,12 @@ async fn a_thousand_that_ask_at_once_are_one_to_the_registry() {
     );
     let pod = bed.asking_as("bank");
     let got: Vec<_> = stream::iter(0..1000)
-        .map(|_| weights(&pod, &small, &reference))
+        .map(|_| patient_weights(&pod, &small, &reference))
         .buffer_unordered(1000)
         .collect()
         .await;
     for content in got {
-        assert_eq!(content.unwrap(), small.content(WEIGHTS));
+        assert_eq!(content, small.content(WEIGHTS));
     }
     assert_eq!(proxy.count(path(&blob)), 1);
     assert_eq!(proxy.count(path("/manifests/")), 1);
@@ -444,6 +457,54 @@ async fn who_takes_nothing_keeps_nobody_waiting() {
         }
     };
     assert!(end.is_err());
+}
+
+#[tokio::test]
+async fn a_namespace_leaves_places_for_others() {
+    let (model, proxy, reference, folder) = bench("relaying-places");
+    let large = Model::plain().with(WEIGHTS, vec![6; LARGE]);
+    let pushed = through(&proxy, &large.push("fetching/relaying-places-large"));
+    let cluster = Namespaces::default()
+        .with("bank", &pushed, None)
+        .with("shop", &reference, None);
+    let limits = Limits {
+        connections: 40,
+        ..Limits::default()
+    };
+    let bed = Bed::start(cluster, &proxy, PLENTY, limits);
+    // Each by a connection of its own, which is busy for as long as nobody reads.
+    let another = async || {
+        let pod = bed.asking_as("bank");
+        let blob = pod.blob(&pushed, large.digest(WEIGHTS), LARGE as u64).await?;
+        Ok::<_, RegistryError>((pod, blob))
+    };
+    let mut held = Vec::new();
+    let refused = loop {
+        match another().await {
+            Ok(one) => held.push(one),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(held.len(), 20, "as many as are left");
+    assert_eq!(refused.failure.reason, Reason::RateLimited);
+    assert!(
+        refused.failure.message.contains("namespace bank has 20"),
+        "{refused}"
+    );
+    assert!(refused.retry_after.is_some());
+
+    bring(&bed.asking_as("shop"), &reference, &folder).await.unwrap();
+    assert_is(folder.path(), &model);
+    drop(held.pop());
+    let started = Instant::now();
+    while let Err(error) = another().await {
+        assert_eq!(error.failure.reason, Reason::RateLimited);
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "no place is given back"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[test_case("nobody", Reason::RegistryDenied, "does not take the token"; "a token that is not good")]

@@ -57,9 +57,11 @@ impl Flight {
             if waiting.len() >= PIECE || (ended && !waiting.is_empty()) {
                 let piece = waiting.split().freeze();
                 let length = piece.len() as u64;
-                Item::append(&self.item, written, piece)
-                    .await
-                    .map_err(|error| broken(&error))?;
+                Item::append(&self.item, written, piece).await.map_err(|error| {
+                    // Not every file system keeps the room that a file was given. Whoever asks again is passed it on.
+                    self.shelf.unwritable(&mut self.shelf.state(), &error);
+                    broken(&error)
+                })?;
                 written += length;
             }
             if ended {

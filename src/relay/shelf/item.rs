@@ -14,8 +14,9 @@ use std::{
 
 use bytes::Bytes;
 use rustix::{
+    buffer::spare_capacity,
     fs::{FallocateFlags, fallocate},
-    io::Errno,
+    io::{Errno, pread, retry_on_intr},
 };
 use tokio::{sync::watch, task::spawn_blocking};
 
@@ -28,7 +29,7 @@ use crate::{
 /// So much of the end is held back until the digest was compared. A blob that is not longer is shown whole or not at all.
 pub(in crate::relay) const HELD_BACK: u64 = 64 << 10;
 /// Bytes of all pieces that are being read, and of one.
-const BUDGET: usize = 16 << 20;
+const BUDGET: usize = 8 << 20;
 const PIECE: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
 
 /// How many bytes there may be, and how many there are.
@@ -211,14 +212,13 @@ impl Reader {
         if left == 0 {
             return Ok(None);
         }
-        let mut piece = vec![0; left.min(item.reserved.room.piece())];
-        let piece = spawn_blocking(move || {
-            item.file.read_exact_at(&mut piece, offset)?;
-            Ok::<_, io::Error>(piece)
-        })
-        .await
-        .map_err(|error| broken(&error))?
-        .map_err(|error| broken(&error))?;
+        let length = left.min(item.reserved.room.piece());
+        // Made here and not there: what one thread makes and another lets go of is memory that each thread keeps.
+        let piece = Vec::with_capacity(length);
+        let piece = spawn_blocking(move || read_exact_at(&item.file, offset, length, piece))
+            .await
+            .map_err(|error| broken(&error))?
+            .map_err(|error| broken(&error))?;
         self.offset += piece.len() as u64;
         Ok(Some(piece.into()))
     }
@@ -231,6 +231,20 @@ impl Drop for Reader {
     }
 }
 
+/// So many bytes from there, into memory that has room for them. Not as `read_exact_at` of the file, which would have it
+/// filled with zeros first.
+fn read_exact_at(file: &File, offset: u64, length: usize, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    while bytes.len() < length {
+        let at = offset + bytes.len() as u64;
+        if retry_on_intr(|| pread(file, spare_capacity(&mut bytes), at))? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    // There may be more room than was asked for, and more in the file than may be shown.
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
 /// The relay's own disk failed: somebody who asks again may have more luck.
 pub(super) fn broken(why: &dyn std::fmt::Display) -> RegistryError {
     Failure::new(
@@ -238,4 +252,21 @@ pub(super) fn broken(why: &dyn std::fmt::Display) -> RegistryError {
         format!("the relay cannot use its cache ({why}): it is tried again; if it stays, look at the relay's volume"),
     )
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn no_more_is_read_than_may_be_shown() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let read = |offset, length| read_exact_at(&file, offset, length, Vec::with_capacity(8));
+        assert_eq!(read(2, 3).unwrap(), b"234");
+        assert_eq!(read(7, 3).unwrap(), b"789");
+        assert!(read(8, 3).is_err(), "what is missing is no zeros");
+    }
 }
