@@ -617,8 +617,28 @@ where
         + Send
         + 'static,
 {
+    until_within(PATIENCE, api, name, what, holds).await
+}
+
+/// The same, for what takes longer than a look or two.
+pub async fn until_within<K>(
+    patience: Duration,
+    api: &Api<K>,
+    name: &str,
+    what: &str,
+    holds: impl Fn(&K) -> bool,
+) -> K
+where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + serde::Serialize
+        + Send
+        + 'static,
+{
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    wait(api, only, &format!("{name}: {what}"), holds).await
+    wait(patience, api, only, &format!("{name}: {what}"), holds).await
 }
 
 /// Waits until some object of the kind is as wanted.
@@ -632,10 +652,16 @@ where
         + Send
         + 'static,
 {
-    wait(api, watcher::Config::default(), what, holds).await
+    wait(PATIENCE, api, watcher::Config::default(), what, holds).await
 }
 
-async fn wait<K>(api: &Api<K>, config: watcher::Config, what: &str, holds: impl Fn(&K) -> bool) -> K
+async fn wait<K>(
+    patience: Duration,
+    api: &Api<K>,
+    config: watcher::Config,
+    what: &str,
+    holds: impl Fn(&K) -> bool,
+) -> K
 where
     K: Resource<DynamicType = ()>
         + Clone
@@ -660,7 +686,7 @@ where
         }
         panic!("the watch ended");
     };
-    let seen = timeout(PATIENCE, seeing).await;
+    let seen = timeout(patience, seeing).await;
     seen.unwrap_or_else(|_| {
         panic!(
             "never happened: {what}; last seen:\n{}",
