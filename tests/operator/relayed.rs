@@ -43,7 +43,7 @@ use crate::{
 const PROBITY: &str = env!("CARGO_BIN_EXE_probity");
 const PLENTY: u64 = 100 << 20;
 /// What it may need beyond what it has at its start, whoever asks for whatever: with the 8 MiB of the program that is
-/// shipped, which is smaller than that of the tests, that is less than 64 MiB.
+/// shipped, which is smaller than that of the tests, that is less than 64 MiB, if that takes 8 MiB by itself, which is assumed.
 const MOST_MEMORY: u64 = 52 << 20;
 
 /// A relay that runs as long as this lives.
