@@ -56,6 +56,43 @@ impl Wanted {
     }
 }
 
+/// What `Ready` says: what stands in the way of serving what was asked for, or that nothing does.
+pub(super) struct Summary {
+    pub state: State,
+    pub reason: String,
+    pub message: String,
+    /// Nothing will change until somebody acts.
+    pub stalled: bool,
+}
+
+impl Summary {
+    /// Somebody has to act.
+    pub fn no(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            state: State::False,
+            reason: reason.into(),
+            message: message.into(),
+            stalled: true,
+        }
+    }
+
+    /// It is under way.
+    pub fn not_yet(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            stalled: false,
+            ..Self::no(reason, message)
+        }
+    }
+
+    /// `Ready`, and while it does not hold kstatus' word for that.
+    pub fn conditions(&self) -> impl Iterator<Item = Wanted> {
+        let says = |kind, state| Wanted::new(kind, state, &self.reason, &self.message);
+        let kind = if self.stalled { "Stalled" } else { "Reconciling" };
+        let why = (self.state != State::True).then(|| says(kind, State::True));
+        [says("Ready", self.state)].into_iter().chain(why)
+    }
+}
+
 /// The conditions of a status: exactly those wanted, in their order, each with the time its state last changed.
 pub fn conditions(
     old: Option<&[Condition]>,

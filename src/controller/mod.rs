@@ -41,7 +41,7 @@ use futures::{FutureExt as _, Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource, ResourceExt as _,
     core::{ObjectMeta, Status},
     runtime::{
         Controller,
@@ -56,6 +56,7 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    api::v1alpha1::{ModelDeployment, ModelDeploymentStatus},
     artifact::oci,
     cluster::{Applier, ApplyError, EvictError, GateError, StatusError},
     evidence::{Failure, Reason},
@@ -65,10 +66,12 @@ use crate::{
 pub use crate::workload::{Cidr, NetworkSettings};
 
 use self::{
-    audit::{Audits, Held},
+    audit::{Audits, Beyond, Excesses},
+    excess::news,
     isolation::{ClusterPolicies, Probes},
     metrics::Metrics,
     model_deployment::Looks,
+    notes::notes,
     owners::Owners,
     policy::TallyView,
     recorders::Recorders,
@@ -91,7 +94,7 @@ pub struct Context {
     owners: Owners,
     tally: TallyView,
     audits: Audits,
-    held: Held,
+    excesses: Excesses,
     probes: Probes,
     cluster_policies: ClusterPolicies,
     touched: Touched,
@@ -153,7 +156,7 @@ impl Context {
             looks: Arc::default(),
             owners: Owners::default(),
             audits: Audits::default(),
-            held: Held::default(),
+            excesses: Excesses::default(),
             probes: Probes::default(),
             cluster_policies: ClusterPolicies::default(),
             touched: Touched::default(),
@@ -209,6 +212,23 @@ impl Context {
         Ok(self.registry.with_credentials(docker_config(name, &secret)?))
     }
 
+    /// Tells what is news in the status of a model that was written just now, and of what its account was `found` to hold.
+    async fn tell(
+        &self,
+        model: &ModelDeployment,
+        old: Option<&ModelDeploymentStatus>,
+        new: &ModelDeploymentStatus,
+        found: Option<&[Beyond]>,
+    ) {
+        self.touched.touch(&model.namespace().unwrap_or_default());
+        for note in notes(old, new) {
+            self.publish(model, note).await;
+        }
+        for (note, binding) in news(found, old) {
+            self.publish_about(model, note, Some(binding)).await;
+        }
+    }
+
     async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
         self.publish_about(object, note, None).await;
     }
@@ -220,7 +240,7 @@ impl Context {
         note: Note,
         secondary: Option<ObjectReference>,
     ) {
-        let (note, message) = (note.clone(), short_note(note.message));
+        let message = short_note(note.message);
         let uid = object.meta().uid.clone().unwrap_or_default();
         let recorder = self.recorders.of(uid, &note.reason, &message);
         let event = Event {
@@ -429,13 +449,15 @@ where
         }
         "gone" => Action::await_change(),
         _ => {
-            let cause = std::error::Error::source(error)
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            tracing::warn!(kind = %K::kind(&()), object = %name(object.meta()), category, %error, cause, "reconciling failed");
+            tracing::warn!(kind = %K::kind(&()), object = %name(object.meta()), category, %error, cause = cause(error), "reconciling failed");
             Action::requeue(context.retry.failed(&error_key(&*object), None))
         }
     }
+}
+
+/// What brought the error about, for a log; nothing where it does not say.
+fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Where the pauses after errors of one object are kept; what could not be read of an artifact has pauses of its own.
@@ -478,10 +500,7 @@ impl Observer {
             // Errors of reconcilers are told by the error policy; an object that is gone is no error.
             Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
             Err(error) => {
-                let cause = std::error::Error::source(&error)
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                tracing::warn!(kind = %K::kind(&()), %error, cause, "a watch failed; trying again");
+                tracing::warn!(kind = %K::kind(&()), %error, cause = cause(&error), "a watch failed; trying again");
                 self.failed.send_replace(());
             }
         }

@@ -2,7 +2,7 @@
 use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-use kube::{Api, Resource, api::ListParams};
+use kube::{Api, api::ListParams};
 use serde::de::DeserializeOwned;
 
 use super::Error;
@@ -16,7 +16,7 @@ pub fn next_page(params: ListParams, page: &ListMeta) -> Option<ListParams> {
 /// All objects of a list, read as many at a time as the parameters say.
 pub(super) async fn all<K>(api: &Api<K>, what: &'static str, mut params: ListParams) -> Result<Vec<K>, Error>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    K: Clone + Debug + DeserializeOwned,
 {
     let mut found = Vec::new();
     loop {

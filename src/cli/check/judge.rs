@@ -120,29 +120,27 @@ async fn judge_one(subject: &Subject, input: &Input, client: Option<&Client>, no
     if let Some(decision) = refused {
         return Judged::decided(subject, &facts, decision);
     }
-    if facts.origin.reference().is_none() {
+    let Some(reference) = facts.origin.reference().cloned() else {
         // What only its pods can see is judged by what they will see to, as admission does.
         let facts = promised(&subject.model, namespace, facts.origin, world, now);
         return Judged::decided(subject, &facts, evaluate(&facts, world, now));
-    }
-    if let Some(client) = client {
-        resolve(client, &mut facts).await;
+    };
+    if let Some(client) = client.filter(|_| facts.digest.is_none()) {
+        resolve(client, &reference, &mut facts).await;
     }
     let keys = required_keys(world, namespace);
-    facts.verification = verification(input, client, &facts, &keys).await;
+    facts.verification = verification(input, client, &reference, &facts, &keys).await;
     if let Some(keys) = observed_keys(world, namespace) {
-        facts.observed = Some(verification(input, client, &facts, &keys).await);
+        facts.observed = Some(verification(input, client, &reference, &facts, &keys).await);
     }
     Judged::decided(subject, &facts, evaluate(&facts, world, now))
 }
 
 /// Asks the registry which content the reference names.
-async fn resolve(client: &Client, facts: &mut Facts) {
-    if let Some(reference) = facts.origin.reference().filter(|_| facts.digest.is_none()) {
-        match client.resolve(reference).await {
-            Ok(digest) => facts.digest = Some(digest),
-            Err(error) => facts.verification = Evidence::Unknown(error.failure),
-        }
+async fn resolve(client: &Client, reference: &Reference, facts: &mut Facts) {
+    match client.resolve(reference).await {
+        Ok(digest) => facts.digest = Some(digest),
+        Err(error) => facts.verification = Evidence::Unknown(error.failure),
     }
 }
 
@@ -150,12 +148,10 @@ async fn resolve(client: &Client, facts: &mut Facts) {
 async fn verification(
     input: &Input,
     client: Option<&Client>,
+    reference: &Reference,
     facts: &Facts,
     keys: &[TrustedKey],
 ) -> Evidence<Verification> {
-    let Some(reference) = facts.origin.reference() else {
-        return facts.verification.clone();
-    };
     let Some(client) = client else {
         return recorded(&input.verifications, facts, reference, keys);
     };

@@ -16,10 +16,9 @@ use serde_json::Value;
 
 use super::{
     Context, Error, Note,
-    excess::{news, rights},
+    excess::rights,
     gates::{gates, set_gates},
     isolation::isolate,
-    notes::notes,
 };
 use crate::{
     api::{
@@ -111,7 +110,7 @@ pub(super) async fn reconcile(
     let plans = Plans::new(settings.clone());
     let refusal = refusal(&found.makers, &namespace, recorded, world, &plans, now);
     let refused = refusal.is_some();
-    let exceeding = context.held.of(&namespace, &model.name_any());
+    let exceeding = context.excesses.of(&namespace, &model.name_any());
     let exceeding = exceeding.as_ref().map(|exceeding| exceeding.as_slice());
     let new = status(
         model,
@@ -140,13 +139,7 @@ pub(super) async fn reconcile(
         ..old
     });
     if patch_status(&api, model, FIELD_MANAGER, old.as_ref(), &new).await? {
-        context.touched.touch(&model.namespace().unwrap_or_default());
-        for note in notes(old.as_ref(), &new) {
-            context.publish(model, note).await;
-        }
-        for (note, binding) in news(exceeding, old.as_ref()) {
-            context.publish_about(model, note, Some(binding)).await;
-        }
+        context.tell(model, old.as_ref(), &new, exceeding).await;
     }
     let workload = new.workload.unwrap_or_default();
     let all = workload.pods > 0 && workload.proven == workload.pods;
@@ -295,13 +288,7 @@ mod tests {
         let approved = json!({"approved": [{"digest": CONTENT, "by": "Ada", "expires": expires}]});
         scene.policy(1, &approved);
         let ends = |scene: &Scene| {
-            let ways = ways(
-                &scene.model,
-                scene.recorded(),
-                &scene.world,
-                &scene.settings,
-                scene.now,
-            );
+            let ways = scene.ways();
             let there = scene.standing(&[pod(scene.verified("a", CONTENT, 1))]);
             ends(&ways, &there).min()
         };

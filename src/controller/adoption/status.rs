@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 
 use super::{
     super::{
-        condition::{State, Wanted, conditions},
+        condition::{State, Summary, Wanted, conditions},
         excess::{Rights, findings},
         held::Held,
         model_deployment::server_failure,
@@ -52,14 +52,6 @@ pub(super) struct Seen<'a> {
     pub held: Option<&'a Held>,
     /// Reason and sentence, while all of it is cut off.
     pub cut_off: Option<(&'static str, String)>,
-}
-
-/// What `Ready` says.
-struct Summary {
-    state: State,
-    reason: String,
-    message: String,
-    stalled: bool,
 }
 
 pub(super) fn status(model: &ModelDeployment, seen: &Seen<'_>, now: Timestamp) -> ModelDeploymentStatus {
@@ -406,16 +398,7 @@ fn wanted(
     let mut wanted = vec![accepted, verified, satisfied, available];
     wanted.extend(seen.isolated.clone());
     wanted.extend(seen.rights.condition.clone());
-    wanted.push(Wanted::new(
-        "Ready",
-        summary.state,
-        &summary.reason,
-        &summary.message,
-    ));
-    if summary.state != State::True {
-        let kind = if summary.stalled { "Stalled" } else { "Reconciling" };
-        wanted.push(Wanted::new(kind, State::True, &summary.reason, &summary.message));
-    }
+    wanted.extend(summary.conditions());
     wanted
 }
 

@@ -1,7 +1,7 @@
 //! Looks at every pod of every governed namespace, again and again: admission sees what is made, and only while it is there.
 //! It reads and counts; what it found is told by the policies' own statuses and by the metrics.
 
-mod held;
+mod excesses;
 mod networks;
 mod report;
 mod rights;
@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Context, world::paced};
+use super::{Context, cause, world::paced};
 use crate::{
     api::v1alpha1::{AuditedNetworkPolicies, AuditedPods, AuditedRights},
     policy::{
@@ -30,8 +30,8 @@ use crate::{
     },
     workload::Plans,
 };
-pub(super) use held::{Beyond, Held};
-use held::{Runs, held};
+pub(super) use excesses::{Beyond, Excesses};
+use excesses::{Runs, by_model};
 use networks::{ClusterWide, cluster_wide};
 use report::Report;
 use rights::rights;
@@ -195,9 +195,7 @@ impl Audit {
             Err(error) => {
                 failed += 1;
                 context.metrics.audit_failed();
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                let cause = cause.unwrap_or_default();
-                tracing::warn!(%error, cause, "cannot audit network policies of the whole cluster; trying again");
+                tracing::warn!(%error, cause = cause(&error), "cannot audit network policies of the whole cluster; trying again");
             }
         }
         for namespace in world.namespaces.keys() {
@@ -219,9 +217,7 @@ impl Audit {
                     if let Some(kept) = self.kept.get_mut(namespace) {
                         kept.epoch = 0;
                     }
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    let cause = cause.unwrap_or_default();
-                    tracing::warn!(namespace, %error, cause, "cannot audit a namespace; trying again");
+                    tracing::warn!(namespace, %error, cause = cause(&error), "cannot audit a namespace; trying again");
                 }
             }
         }
@@ -231,15 +227,13 @@ impl Audit {
         let world = context.world.current();
         match rights(context, &accounts, &world).await {
             Ok(found) => {
-                context.held.tell(held(&self.runs(), &found, &world));
+                context.excesses.tell(by_model(&self.runs(), &found, &world));
                 self.rights = Some((accounts, found));
             }
             Err(error) => {
                 failed += 1;
                 context.metrics.audit_failed();
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                let cause = cause.unwrap_or_default();
-                tracing::warn!(%error, cause, "cannot audit the rights of accounts; trying again");
+                tracing::warn!(%error, cause = cause(&error), "cannot audit the rights of accounts; trying again");
             }
         }
         self.failed = failed;

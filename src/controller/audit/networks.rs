@@ -3,11 +3,11 @@
 
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, ListParams, ObjectList},
+    api::{ApiResource, DynamicObject, ListParams},
     core::GroupVersionKind,
 };
 
-use super::super::{Context, Error, pages::next_page};
+use super::super::{Context, Error, pages::all};
 use crate::{
     api::{cluster_network_policy, v1alpha1::ModelDeployment},
     policy::{
@@ -46,14 +46,7 @@ pub(super) async fn cluster_wide(context: &Context) -> Result<ClusterWide, Error
         let gvk = GroupVersionKind::gvk(group, version, kind);
         let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
         let api: Api<DynamicObject> = Api::all_with(context.client.clone(), &resource);
-        let mut params = ListParams::default().limit(PAGE);
-        while let Some(page) = page(&api, &params).await? {
-            found.extend(page.items.into_iter().map(|object| (kind, object)));
-            match next_page(params, &page.metadata) {
-                Some(next) => params = next,
-                None => break,
-            }
-        }
+        found.extend(listed(&api).await?.into_iter().map(|object| (kind, object)));
     }
     Ok(found)
 }
@@ -78,35 +71,24 @@ pub(super) async fn networks(
         let gvk = GroupVersionKind::gvk(group, version, kind);
         let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
         let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
-        let mut params = ListParams::default().limit(PAGE);
-        while let Some(page) = page(&api, &params).await? {
-            for object in &page.items {
-                if kind != OWN || !is_a_models(object, models) {
-                    let name = object.metadata.name.as_deref().unwrap_or_default();
-                    foreign.push(Foreign::read(kind, namespace, name, &object.data));
-                }
-            }
-            match next_page(params, &page.metadata) {
-                Some(next) => params = next,
-                None => break,
+        for object in listed(&api).await? {
+            if kind != OWN || !is_a_models(&object, models) {
+                let name = object.metadata.name.as_deref().unwrap_or_default();
+                foreign.push(Foreign::read(kind, namespace, name, &object.data));
             }
         }
     }
     Ok(openers(&foreign, pods))
 }
 
-/// One page; none when there is no such kind.
-async fn page(
-    api: &Api<DynamicObject>,
-    params: &ListParams,
-) -> Result<Option<ObjectList<DynamicObject>>, Error> {
-    match api.list(params).await {
-        Ok(page) => Ok(Some(page)),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(source) => Err(Error::Gather {
-            what: "network policies",
-            source,
-        }),
+/// All of them; none when there is no such kind.
+async fn listed(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, Error> {
+    match all(api, "network policies", ListParams::default().limit(PAGE)).await {
+        Err(Error::Gather {
+            source: kube::Error::Api(status),
+            ..
+        }) if status.code == 404 => Ok(Vec::new()),
+        listed => listed,
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
         pages::{all, next_page},
         world::Guarded,
     },
-    held::Runs,
+    excesses::Runs,
     networks::{ClusterWide, networks},
     report::Report,
 };

@@ -3,16 +3,19 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{Api, ResourceExt as _, api::ListParams};
-use tokio::{sync::watch, time::sleep};
+use tokio::time::sleep;
 
-use super::super::{Context, Error, Note, pages::all, served::is_served};
+use super::super::{Context, Error, Note, cause, pages::all, served::is_served};
 use crate::{
     api::{
         cluster_network_policy::{ClusterNetworkPolicy, GROUP, KIND, PLURAL, VERSION},
@@ -33,39 +36,28 @@ const OURS: &str = "app.kubernetes.io/managed-by=probity";
 const PAGE: u32 = 250;
 
 /// Whether the API server knows the kind, and which quarantines are wanted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::controller) struct ClusterPolicies {
-    served: watch::Sender<bool>,
+    served: AtomicBool,
     wanted: Mutex<BTreeMap<String, ClusterNetworkPolicy>>,
-}
-
-impl Default for ClusterPolicies {
-    fn default() -> Self {
-        Self {
-            served: watch::Sender::new(false),
-            wanted: Mutex::default(),
-        }
-    }
 }
 
 impl ClusterPolicies {
     fn are_served(&self) -> bool {
-        *self.served.borrow()
+        self.served.load(Ordering::Relaxed)
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, BTreeMap<String, ClusterNetworkPolicy>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn want(&self, policy: ClusterNetworkPolicy) {
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.insert(policy.name_any(), policy);
+        self.wanted().insert(policy.name_any(), policy);
     }
 
     /// Whether it was wanted.
     fn forget(&self, name: &str) -> bool {
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.remove(name).is_some()
-    }
-
-    fn all(&self) -> BTreeMap<String, ClusterNetworkPolicy> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.wanted().remove(name).is_some()
     }
 }
 
@@ -184,7 +176,7 @@ pub(in crate::controller) async fn run(context: Arc<Context>, stop: impl Future<
             let served = is_served(&context, &group, PLURAL).await.unwrap_or(was);
             if served != was {
                 tracing::info!(served, "{KIND} of {group}");
-                context.cluster_policies.served.send_replace(served);
+                context.cluster_policies.served.store(served, Ordering::Relaxed);
             }
             if served && let Err(error) = keep(&context).await {
                 warn(&context, &error);
@@ -215,7 +207,8 @@ async fn keep(context: &Context) -> Result<(), Error> {
             context.applier.delete(&api(context), &there).await?;
         }
     }
-    for desired in context.cluster_policies.all().into_values() {
+    let wanted: Vec<_> = context.cluster_policies.wanted().values().cloned().collect();
+    for desired in wanted {
         bring(context, desired).await?;
     }
     Ok(())
@@ -241,13 +234,11 @@ async fn is_left_over(context: &Context, there: &ClusterNetworkPolicy) -> Result
     let is_young = made.is_none_or(|made| {
         Duration::try_from(context.now().duration_since(made)).unwrap_or_default() < YOUNG
     });
-    let wanted = context.cluster_policies.all().contains_key(&name);
+    let wanted = context.cluster_policies.wanted().contains_key(&name);
     Ok(!is_young && !wanted && !was_cut(&model))
 }
 
 fn warn(context: &Context, error: &Error) {
     context.metrics.failed(KIND, error.category());
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    let cause = cause.unwrap_or_default();
-    tracing::warn!(%error, cause, "cannot keep ClusterNetworkPolicies; trying again");
+    tracing::warn!(%error, cause = cause(error), "cannot keep ClusterNetworkPolicies; trying again");
 }

@@ -40,10 +40,9 @@ use crate::{
 
 use super::{
     Context, Error, adoption, controller,
-    excess::{news, rights},
+    excess::rights,
     gates::set_gates,
     isolation::{cluster::release, isolate},
-    notes::notes,
     readable,
     world::Guarded,
 };
@@ -93,7 +92,7 @@ pub async fn run(
         })
         .reconcile_all_on(context.world.changes())
         .reconcile_all_on(context.probes.changes())
-        .reconcile_all_on(context.held.changes());
+        .reconcile_all_on(context.excesses.changes());
     observer.run(controller, reconcile, context, stop).await;
 }
 
@@ -121,13 +120,13 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     let seen = readable(&seen)?;
     let now = context.now();
     let (world, epoch) = context.world.about(&seen.namespace().unwrap_or_default());
-    let held = context
-        .held
+    let excesses = context
+        .excesses
         .epoch(&seen.namespace().unwrap_or_default(), &seen.name_any());
     // This number falls when a model is audited no more: it must not make up for another one that rose.
     let epoch = epoch
         .wrapping_add(context.probes.epoch())
-        .wrapping_add(held << 32);
+        .wrapping_add(excesses << 32);
     // Of the models that a new world wakes, only those whose namespace it changes are looked at.
     let basis = match context.looks.begin(seen, epoch, now) {
         Begun::Look(basis) => basis,
@@ -173,7 +172,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
         },
     };
     let namespace = model.namespace().unwrap_or_default();
-    let found = context.held.of(&namespace, &model.name_any());
+    let found = context.excesses.of(&namespace, &model.name_any());
     let found = found.as_ref().map(|found| found.as_slice());
     let outcome = Outcome {
         isolated: isolation.condition,
@@ -188,13 +187,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     });
     let api: Api<ModelDeployment> = context.api(&namespace);
     if patch_status(&api, &model, FIELD_MANAGER, old.as_ref(), &new).await? {
-        context.touched.touch(&namespace);
-        for note in notes(old.as_ref(), &new) {
-            context.publish(&model, note).await;
-        }
-        for (note, binding) in news(found, old.as_ref()) {
-            context.publish_about(&model, note, Some(binding)).await;
-        }
+        context.tell(&model, old.as_ref(), &new, found).await;
     }
     context.succeeded(&model);
     if outcome.name_taken.is_some() {

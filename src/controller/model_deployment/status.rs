@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     super::{
-        condition::{State, Wanted, conditions},
+        condition::{State, Summary, Wanted, conditions},
         excess::{Rights, findings},
         notes::signed,
         satisfied::satisfied,
@@ -37,35 +37,6 @@ pub struct Outcome {
     pub isolated: Option<Wanted>,
     /// What is said of the rights of its account.
     pub rights: Rights,
-}
-
-/// What stands in the way of serving what was asked for, or that nothing does.
-struct Summary {
-    state: State,
-    reason: String,
-    message: String,
-    /// Nothing will change until somebody acts.
-    stalled: bool,
-}
-
-impl Summary {
-    fn no(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            state: State::False,
-            reason: reason.into(),
-            message: message.into(),
-            stalled: true,
-        }
-    }
-
-    fn not_yet(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            state: State::False,
-            reason: reason.into(),
-            message: message.into(),
-            stalled: false,
-        }
-    }
 }
 
 /// The status after one look.
@@ -449,16 +420,7 @@ fn wanted_conditions(
     let mut wanted = vec![accepted, verified, satisfied, available];
     wanted.extend(outcome.isolated.clone());
     wanted.extend(outcome.rights.condition.clone());
-    wanted.push(Wanted::new(
-        "Ready",
-        summary.state,
-        &summary.reason,
-        &summary.message,
-    ));
-    if summary.state != State::True {
-        let kind = if summary.stalled { "Stalled" } else { "Reconciling" };
-        wanted.push(Wanted::new(kind, State::True, &summary.reason, &summary.message));
-    }
+    wanted.extend(summary.conditions());
     wanted
 }
 

@@ -32,7 +32,7 @@ use crate::{
 };
 
 use super::{
-    Context, Error,
+    Context, Error, cause,
     pages::{all, next_page},
     served::is_served,
 };
@@ -145,9 +145,7 @@ async fn round(context: &Context, namespaces: BTreeSet<String>, known: &mut BTre
                 // Tried again in the next round over all.
                 known.insert(namespace.clone());
                 context.metrics.failed("Report", error.category());
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                let cause = cause.unwrap_or_default();
-                tracing::warn!(namespace, %error, cause, "cannot write the reports of a namespace; trying again");
+                tracing::warn!(namespace, %error, cause = cause(&error), "cannot write the reports of a namespace; trying again");
             }
         }
     }

@@ -107,7 +107,7 @@ pub fn ways(
         },
     };
     let asked = !required_keys(world, &namespace).is_empty();
-    let facts = promised(model, &namespace, origin, world, now);
+    let facts = facts(model, &namespace, origin, world, &keys, asked);
     let way = |declared: Declared| {
         let egress = declared.egress.clone();
         Way {
@@ -144,15 +144,26 @@ pub fn promised(
     world: &World,
     now: Timestamp,
 ) -> Facts {
-    let digest = pinned(model);
-    let keys = sufficient_keys(world, namespace, digest, now);
+    let keys = sufficient_keys(world, namespace, pinned(model), now);
+    let asked = !required_keys(world, namespace).is_empty();
+    facts(model, namespace, origin, world, &keys, asked)
+}
+
+/// The same, with the keys of which its verifier looks for one, and whether any policy asks for that.
+fn facts(
+    model: &ModelDeployment,
+    namespace: &str,
+    origin: Origin,
+    world: &World,
+    keys: &[TrustedKey],
+    asked: bool,
+) -> Facts {
     let owed = Evidence::Owed(keys.iter().map(|key| key.fingerprint).collect());
     // Where no policy that is enforced asks for signatures, nothing is put into pods, and the others are told so.
     let nobody_looks = "its pods are not verified while no policy that asks for signatures is enforced";
-    let asked = !required_keys(world, namespace).is_empty();
     Facts {
         observed: (!asked).then(|| Evidence::Wait(nobody_looks.to_owned())),
-        ..Facts::about(world, namespace, &model.name_any(), origin, digest, owed)
+        ..Facts::about(world, namespace, &model.name_any(), origin, pinned(model), owed)
             .declared(Declared::by(&model.spec))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     workload::{PodSettings, samples},
 };
 
-use super::{PodStanding, Recorded, Standing, additions, ways};
+use super::{PodStanding, Recorded, Standing, Way, additions, ways};
 
 /// What the server runs from.
 const SERVER: Digest = Digest::from_bytes([0x5e; 32]);
@@ -113,14 +113,18 @@ impl Scene {
         accept(&self.model.spec).unwrap()
     }
 
-    pub fn standing(&self, pods: &[Pod]) -> Vec<PodStanding> {
-        let ways = ways(
+    pub fn ways(&self) -> Vec<Way> {
+        ways(
             &self.model,
             self.recorded(),
             &self.world,
             &self.settings,
             self.now,
-        );
+        )
+    }
+
+    pub fn standing(&self, pods: &[Pod]) -> Vec<PodStanding> {
+        let ways = self.ways();
         let standing = Standing {
             model: &self.model,
             origin: &self.origin(),

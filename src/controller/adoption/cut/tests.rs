@@ -10,10 +10,7 @@ use crate::{
         SERVING_GATE,
         v1alpha1::{ModelDeploymentStatus, ViolationAction, ViolationResponse},
     },
-    policy::pods::{
-        samples::{CONTENT, Scene, pod},
-        ways,
-    },
+    policy::pods::samples::{CONTENT, Scene, pod},
 };
 
 /// What serves is this content, as the status remembers it.
@@ -31,13 +28,7 @@ fn serves(scene: &mut Scene, response: Option<ViolationResponse>) {
 /// Whether the network is shut, and whether each pod takes traffic.
 fn cut(scene: &Scene, pods: &[Value]) -> (bool, Vec<Option<bool>>) {
     let pods: Vec<Pod> = pods.iter().map(|value| pod(value.clone())).collect();
-    let ways = ways(
-        &scene.model,
-        scene.recorded(),
-        &scene.world,
-        &scene.settings,
-        scene.now,
-    );
+    let ways = scene.ways();
     let cut = Cut {
         model: &scene.model,
         ways: &ways,

@@ -4,10 +4,7 @@ use test_case::test_case;
 use super::{super::super::condition::find, *};
 use crate::policy::{
     NetworkRule, Problem,
-    pods::{
-        samples::{CONTENT, Scene, pod},
-        ways,
-    },
+    pods::samples::{CONTENT, Scene, pod},
 };
 
 /// The status of a model whose workload has these pods.
@@ -18,13 +15,7 @@ fn told(scene: &Scene, pods: &[Value], found: &Found) -> ModelDeploymentStatus {
 /// The same, while further pods are refused.
 fn refused(scene: &Scene, pods: &[Value], found: &Found, refusal: Option<&str>) -> ModelDeploymentStatus {
     let origin = scene.origin();
-    let ways = ways(
-        &scene.model,
-        scene.recorded(),
-        &scene.world,
-        &scene.settings,
-        scene.now,
-    );
+    let ways = scene.ways();
     let pods: Vec<_> = pods.iter().map(|value| pod(value.clone())).collect();
     let seen = Seen {
         workload: scene.model.spec.workload_ref.as_ref().unwrap(),
@@ -332,13 +323,7 @@ fn what_is_revoked_is_stopped(action: ViolationAction, seconds: i64, served: boo
 
 /// How many pods are deleted.
 fn stopped(scene: &Scene, pods: &[Value]) -> Option<usize> {
-    let ways = ways(
-        &scene.model,
-        scene.recorded(),
-        &scene.world,
-        &scene.settings,
-        scene.now,
-    );
+    let ways = scene.ways();
     let pods: Vec<_> = pods.iter().map(|value| pod(value.clone())).collect();
     let standing = scene.standing(&pods);
     to_stop(&scene.model, &scene.world, &ways, &standing, scene.now).map(|pods| pods.len())

@@ -66,7 +66,7 @@ fn found(runs: &[(&str, &str, &str)], excess: &[Excess]) -> BTreeMap<(String, St
     let runs = runs
         .iter()
         .map(|(namespace, name, model)| (account(namespace, name), (*model).to_owned()));
-    held(&runs.collect(), excess, &world())
+    by_model(&runs.collect(), excess, &world())
 }
 
 #[test]
@@ -133,20 +133,20 @@ fn many_bindings_make_no_long_status() {
 
 #[test]
 fn only_models_of_which_something_else_is_found_are_news() {
-    let held = Held::default();
+    let told = Excesses::default();
     let runs = [("bank", "a", "a"), ("bank", "b", "b")];
     let exceeds = |names: &[&str]| vec![excess(account("bank", "a"), Effect::Enforce, names)];
-    assert_eq!((held.of("bank", "a"), held.epoch("bank", "a")), (None, 0));
-    held.tell(found(&runs, &[]));
-    assert_eq!(held.of("bank", "a"), Some(Arc::default()));
-    let before = (held.epoch("bank", "a"), held.epoch("bank", "b"));
-    held.tell(found(&runs, &exceeds(&["one"])));
-    let after = (held.epoch("bank", "a"), held.epoch("bank", "b"));
+    assert_eq!((told.of("bank", "a"), told.epoch("bank", "a")), (None, 0));
+    told.tell(found(&runs, &[]));
+    assert_eq!(told.of("bank", "a"), Some(Arc::default()));
+    let before = (told.epoch("bank", "a"), told.epoch("bank", "b"));
+    told.tell(found(&runs, &exceeds(&["one"])));
+    let after = (told.epoch("bank", "a"), told.epoch("bank", "b"));
     assert!(after.0 > before.0 && after.1 == before.1, "{before:?} {after:?}");
-    held.tell(found(&runs, &exceeds(&["one"])));
-    assert_eq!(held.epoch("bank", "a"), after.0, "the same again");
-    held.tell(found(&runs, &exceeds(&["one", "two"])));
-    assert!(held.epoch("bank", "a") > after.0);
-    held.tell(found(&[("bank", "b", "b")], &[]));
-    assert_eq!(held.of("bank", "a"), None, "it is gone");
+    told.tell(found(&runs, &exceeds(&["one"])));
+    assert_eq!(told.epoch("bank", "a"), after.0, "the same again");
+    told.tell(found(&runs, &exceeds(&["one", "two"])));
+    assert!(told.epoch("bank", "a") > after.0);
+    told.tell(found(&[("bank", "b", "b")], &[]));
+    assert_eq!(told.of("bank", "a"), None, "it is gone");
 }

@@ -47,9 +47,9 @@ type Models = HashMap<(String, String), Entry>;
 
 /// What was found of each model that was looked at, by namespace and name.
 #[derive(Debug, Default)]
-pub(in crate::controller) struct Held(watch::Sender<(u64, Models)>);
+pub(in crate::controller) struct Excesses(watch::Sender<(u64, Models)>);
 
-impl Held {
+impl Excesses {
     /// What was found of this model; none before it was looked at.
     pub(in crate::controller) fn of(&self, namespace: &str, model: &str) -> Option<Arc<Vec<Beyond>>> {
         let held = self.0.borrow();
@@ -95,7 +95,11 @@ impl Held {
 }
 
 /// What is told of each model in whose namespace a policy has a ceiling: also that there is nothing.
-pub(super) fn held(runs: &Runs, found: &[Excess], world: &World) -> BTreeMap<(String, String), Vec<Beyond>> {
+pub(super) fn by_model(
+    runs: &Runs,
+    found: &[Excess],
+    world: &World,
+) -> BTreeMap<(String, String), Vec<Beyond>> {
     let mut by_account: BTreeMap<&Account, Vec<&Excess>> = BTreeMap::new();
     for excess in found {
         by_account.entry(&excess.account).or_default().push(excess);
