@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 
 use crate::{
     artifacts::release_pem,
-    stage::{Operator, PATIENCE, admin, apply, grant, policy, shared_hosts, trust_root, until, until_any},
+    stage::{
+        Operator, PATIENCE, admin, apply, bank, grant, policy, shared_hosts, trust_root, until, until_any,
+    },
     testbed::{self, Server},
 };
 
@@ -34,11 +36,6 @@ fn pod(name: &str, image: &str, more: &[(&str, Value)]) -> Pod {
         pod["metadata"][*key] = value.clone();
     }
     serde_json::from_value(pod).unwrap()
-}
-
-fn bank(governed: bool) -> Value {
-    let labels = json!({"probity.dev/governed": governed.to_string()});
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bank", "labels": labels}})
 }
 
 /// The platform's policy, with this for pods that no model answers for.

@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 use crate::{
     artifacts::release_pem,
     stage::{
-        Operator, PATIENCE, admin, apply, condition, grant, model, policy, shared_hosts, trust_root, until,
-        until_any,
+        Operator, PATIENCE, admin, apply, bank, condition, grant, model, policy, shared_hosts, trust_root,
+        until, until_any,
     },
     testbed::{self, Server},
 };
@@ -100,12 +100,7 @@ async fn rights_and_openings_that_no_admission_has_seen_are_found_with_what_give
     let client = admin(&kubeconfig).await;
     grant(&client).await;
     testbed::install(&client).await;
-    let labels = json!({"probity.dev/governed": "true"});
-    apply(
-        &client,
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bank", "labels": labels}}),
-    )
-    .await;
+    apply(&client, bank(true)).await;
     apply(&client, trust_root("platform", &[("release", release_pem())])).await;
     let mut platform = policy("platform", "bank", json!({}));
     platform["spec"]["isolation"] = json!({

@@ -4,7 +4,7 @@
 use k8s_openapi::api::{apps::v1::Deployment, networking::v1::NetworkPolicy};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, PostParams},
     runtime::wait::await_condition,
 };
 use probity::{
@@ -25,14 +25,8 @@ const NAME: &str = "probity-digits";
 /// Has the namespace's policy ask for this isolation.
 async fn isolate(stage: &Stage, isolation: Value) {
     stage
-        .policies()
-        .patch(
-            &stage.namespace,
-            &PatchParams::default(),
-            &Patch::Merge(json!({"spec": {"isolation": isolation}})),
-        )
-        .await
-        .unwrap();
+        .change_policy(json!({"spec": {"isolation": isolation}}))
+        .await;
 }
 
 async fn serving() -> Stage {

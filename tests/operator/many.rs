@@ -17,7 +17,7 @@ use crate::{
     artifacts::{Model, release_pem},
     reports::looks,
     stage::{
-        Operator, PATIENCE, Stage, admin, apply, condition, grant_with, model, policy, shared_hosts,
+        Operator, PATIENCE, Stage, admin, apply, bank, condition, grant_with, model, policy, shared_hosts,
         trust_root, until_within,
     },
     testbed::{self, Server},
@@ -99,12 +99,7 @@ async fn a_namespace_of_five_hundred_models_is_reported_within_bounds_and_then_l
     grant_with(&client, "reports.enabled=true").await;
     testbed::install(&client).await;
     testbed::install_openreports(&client, &kubeconfig).await;
-    let labels = json!({"probity.dev/governed": "true"});
-    apply(
-        &client,
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bank", "labels": labels}}),
-    )
-    .await;
+    apply(&client, bank(true)).await;
     apply(&client, trust_root("platform", &[("release", release_pem())])).await;
     let elsewhere = json!({"repositories": ["elsewhere.example/**"]});
     let mut platform = policy("platform", "bank", elsewhere.clone());

@@ -255,11 +255,7 @@ async fn looking_again_writes_nothing_at_all() {
         while looks() < seen + 2 {
             for threshold in [json!(1), Value::Null] {
                 let patch = json!({"spec": {"model": {"threshold": threshold}}});
-                stage
-                    .policies()
-                    .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(patch))
-                    .await
-                    .unwrap();
+                stage.change_policy(patch).await;
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }

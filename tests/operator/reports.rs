@@ -16,19 +16,14 @@ use serde_json::{Value, json};
 use crate::{
     artifacts::release_pem,
     stage::{
-        Operator, PATIENCE, admin, apply, condition, grant_with, model, policy, shared_hosts, trust_root,
-        until, until_gone,
+        Operator, PATIENCE, admin, apply, bank, condition, grant_with, model, policy, shared_hosts,
+        trust_root, until, until_gone,
     },
     testbed::{self, Server},
 };
 
 const OFTEN: Duration = Duration::from_secs(1);
 const REPORTS: &str = "openreports.io/reports";
-
-fn bank(governed: bool) -> Value {
-    let labels = json!({"probity.dev/governed": governed.to_string()});
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bank", "labels": labels}})
-}
 
 /// A model that policy refuses for where it lies, so that no registry is asked.
 fn elsewhere(name: &str) -> Value {

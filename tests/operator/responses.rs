@@ -32,20 +32,12 @@ use crate::{
 /// What the policy does about what turned bad.
 pub async fn on_violation(stage: &Stage, action: &str, seconds: u32) {
     let spec = json!({"spec": {"onViolation": {"action": action, "gracePeriodSeconds": seconds}}});
-    stage
-        .policies()
-        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(spec))
-        .await
-        .unwrap();
+    stage.change_policy(spec).await;
 }
 
 async fn revoked(stage: &Stage, revoked: Value) {
     let spec = json!({"spec": {"model": {"revoked": revoked}}});
-    stage
-        .policies()
-        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(spec))
-        .await
-        .unwrap();
+    stage.change_policy(spec).await;
 }
 
 /// Plays the `ReplicaSet` controller: a pod of the model's Deployment.
@@ -189,15 +181,7 @@ async fn egress_above_the_ceiling_cuts_off_nothing_that_serves() {
     let range = |cidr: &str| json!([{"to": [{"ipBlock": {"cidr": cidr}}], "ports": [{"port": 443}]}]);
     let isolation =
         json!({"spec": {"isolation": {"network": "DefaultDeny", "egressCeiling": range("192.0.2.0/24")}}});
-    stage
-        .policies()
-        .patch(
-            &stage.namespace,
-            &PatchParams::default(),
-            &Patch::Merge(isolation),
-        )
-        .await
-        .unwrap();
+    stage.change_policy(isolation).await;
     let reference = Model::signed().push("declared/digits");
     stage.serve("digits", &reference).await;
     pod(&stage, "digits", "digits-1").await;
@@ -223,11 +207,7 @@ async fn egress_above_the_ceiling_cuts_off_nothing_that_serves() {
 
     // A ceiling that sinks below what serves is another matter.
     let sunk = json!({"spec": {"isolation": {"egressCeiling": []}}});
-    stage
-        .policies()
-        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(sunk))
-        .await
-        .unwrap();
+    stage.change_policy(sunk).await;
     gate(&stage, "digits-1", false).await;
     stage.reason("digits", "QuarantinePartial").await;
 }

@@ -84,11 +84,7 @@ async fn adopt(stage: &Stage) {
     });
     apply(&stage.client, pod.clone()).await;
     let replaces = json!({"spec": {"unprovenPods": "Evict"}});
-    stage
-        .policies()
-        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(replaces))
-        .await
-        .unwrap();
+    stage.change_policy(replaces).await;
     stage
         .until("deployment", "to have had its pod evicted", |model| {
             let workload = model.status.as_ref().and_then(|status| status.workload.as_ref());
@@ -124,11 +120,7 @@ async fn stop(stage: &Stage, pod: Value) {
         "unprovenPods": "Report", "onViolation": {"action": "Stop", "gracePeriodSeconds": 0},
         "model": {"revoked": [{"digest": FOLDER, "reason": "poisoned"}]}
     }});
-    stage
-        .policies()
-        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(stops))
-        .await
-        .unwrap();
+    stage.change_policy(stops).await;
     // Before that the pod would be evicted once more.
     stage
         .until("deployment", "to be revoked", |model| {
@@ -167,11 +159,7 @@ async fn stop(stage: &Stage, pod: Value) {
         .unwrap();
     stage.event("deployment", "Stopped").await;
     let alerts = json!({"spec": {"onViolation": null, "model": {"revoked": null}}});
-    stage
-        .policies()
-        .patch(&stage.namespace, &PatchParams::default(), &Patch::Merge(alerts))
-        .await
-        .unwrap();
+    stage.change_policy(alerts).await;
 }
 
 /// The content on a claim.
@@ -411,15 +399,7 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
     stage.roll_out("digits", digest).await;
     stage.reason("digits", "Serving").await;
     let isolation = json!({"spec": {"isolation": {"network": "DefaultDeny"}}});
-    stage
-        .policies()
-        .patch(
-            &stage.namespace,
-            &PatchParams::default(),
-            &Patch::Merge(isolation),
-        )
-        .await
-        .unwrap();
+    stage.change_policy(isolation).await;
     super::responses::pod(&stage, "digits", "digits-1").await;
     super::responses::gate(&stage, "digits-1", true).await;
     adopt(&stage).await;
@@ -432,16 +412,7 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
         stage.reason("digits", "Serving").await;
     }
     // What denies all traffic of it comes and goes.
-    let quarantines = json!({"spec": {"onViolation": {"action": "Quarantine", "gracePeriodSeconds": 3600}}});
-    stage
-        .policies()
-        .patch(
-            &stage.namespace,
-            &PatchParams::default(),
-            &Patch::Merge(quarantines),
-        )
-        .await
-        .unwrap();
+    super::responses::on_violation(&stage, "Quarantine", 3600).await;
     stage.policy(revoked.clone()).await;
     stage.reason("digits", "QuarantinePartial").await;
     stage.event("digits", "NetworkShut").await;

@@ -521,6 +521,14 @@ impl Stage {
             .unwrap()
     }
 
+    /// Merges this into the stage's policy.
+    pub async fn change_policy(&self, change: Value) {
+        self.policies()
+            .patch(&self.namespace, &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .unwrap();
+    }
+
     pub fn policies(&self) -> Api<ClusterDeploymentPolicy> {
         Api::all(self.client.clone())
     }
@@ -606,71 +614,58 @@ pub fn candidate(model: &ModelDeployment) -> Option<Digest> {
     model.status.as_ref()?.candidate.as_ref()?.digest
 }
 
-/// Waits until the object of this name is as wanted.
-pub async fn until<K>(api: &Api<K>, name: &str, what: &str, holds: impl Fn(&K) -> bool) -> K
-where
+/// A namespace, governed or not.
+pub fn bank(governed: bool) -> Value {
+    let labels = json!({"probity.dev/governed": governed.to_string()});
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bank", "labels": labels}})
+}
+
+/// What can be waited for, and shown when it does not come.
+pub trait Watched:
+    Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize + Send + 'static
+{
+}
+
+impl<K> Watched for K where
     K: Resource<DynamicType = ()>
         + Clone
         + std::fmt::Debug
         + DeserializeOwned
         + serde::Serialize
         + Send
-        + 'static,
+        + 'static
 {
+}
+
+/// Waits until the object of this name is as wanted.
+pub async fn until<K: Watched>(api: &Api<K>, name: &str, what: &str, holds: impl Fn(&K) -> bool) -> K {
     until_within(PATIENCE, api, name, what, holds).await
 }
 
 /// The same, for what takes longer than a look or two.
-pub async fn until_within<K>(
+pub async fn until_within<K: Watched>(
     patience: Duration,
     api: &Api<K>,
     name: &str,
     what: &str,
     holds: impl Fn(&K) -> bool,
-) -> K
-where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + serde::Serialize
-        + Send
-        + 'static,
-{
+) -> K {
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     wait(patience, api, only, &format!("{name}: {what}"), holds).await
 }
 
 /// Waits until some object of the kind is as wanted.
-pub async fn until_any<K>(api: &Api<K>, what: &str, holds: impl Fn(&K) -> bool) -> K
-where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + serde::Serialize
-        + Send
-        + 'static,
-{
+pub async fn until_any<K: Watched>(api: &Api<K>, what: &str, holds: impl Fn(&K) -> bool) -> K {
     wait(PATIENCE, api, watcher::Config::default(), what, holds).await
 }
 
-async fn wait<K>(
+async fn wait<K: Watched>(
     patience: Duration,
     api: &Api<K>,
     config: watcher::Config,
     what: &str,
     holds: impl Fn(&K) -> bool,
-) -> K
-where
-    K: Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + serde::Serialize
-        + Send
-        + 'static,
-{
+) -> K {
     let mut last = None;
     let seeing = async {
         let mut objects = watcher::watcher(api.clone(), config)

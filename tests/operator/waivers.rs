@@ -16,7 +16,8 @@ use crate::{
     artifacts::{Model, release_pem},
     responses::{gate, on_violation, pod, reached},
     stage::{
-        Operator, Stage, admin, apply, condition, grant, model, policy, runs, shared_hosts, trust_root, until,
+        Operator, Stage, admin, apply, bank, condition, grant, model, policy, runs, shared_hosts, trust_root,
+        until,
     },
     testbed::{self, Server},
 };
@@ -149,12 +150,7 @@ async fn an_operator_that_starts_after_the_end_of_a_waiver_says_so_at_once() {
     let client = admin(&kubeconfig).await;
     grant(&client).await;
     testbed::install(&client).await;
-    let labels = json!({"probity.dev/governed": "true"});
-    apply(
-        &client,
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bank", "labels": labels}}),
-    )
-    .await;
+    apply(&client, bank(true)).await;
     apply(&client, trust_root("platform", &[("release", release_pem())])).await;
     let mut platform = policy("platform", "bank", json!({}));
     platform["spec"]["onViolation"] = json!({"action": "Stop", "gracePeriodSeconds": 0});
