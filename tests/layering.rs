@@ -25,7 +25,7 @@ type Edges = BTreeMap<String, BTreeSet<String>>;
 /// Layers in which nothing waits, reads or asks for the time.
 const PURE: [&str; 4] = ["api", "evidence", "policy", "workload"];
 /// Layers that have never heard of Kubernetes.
-const CLUSTERLESS: [&str; 2] = ["evidence", "artifact"];
+const CLUSTERLESS: [&str; 3] = ["evidence", "artifact", "evaluation"];
 /// What every writing call to the API server is given.
 const WRITERS: [&str; 5] = [
     "PostParams",

@@ -3,10 +3,12 @@
 
 Reads nothing but scikit-learn's bundled digits and writes only below this directory; it never
 signs or pushes, and nothing at run time imports it. `model.onnx` is committed, so this is run by
-hand when the model itself is to change.
+hand when the model itself is to change. With --adversarial it trains a second model of the same
+shape, which an attacker who moves every pixel a little cannot fool as easily.
 """
 
 import argparse
+import functools
 import json
 import pathlib
 
@@ -23,6 +25,8 @@ HERE = pathlib.Path(__file__).parent
 CLASSES = [str(digit) for digit in range(10)]
 SCALE = 16.0  # scikit-learn's pixels are 0..16; the model takes 0..1
 HOLD_OUT = 5  # every fifth image of each class is never trained on
+EPSILON = 0.2  # how far adversarial training lets every pixel move, of 0..1
+STEPS = 10  # steps of the attack that adversarial training trains against
 
 
 def load():
@@ -77,15 +81,33 @@ def shifted(rng, x):
     return np.stack([p[:, 1 + r : 9 + r, 1 + c : 9 + c] for p, (r, c) in zip(padded, moves)])
 
 
-def train(rng, x, y, epochs, batch=64, rate=2e-3, decay=1e-4):
-    """AdamW with a cosine schedule, written out so that no optimiser library is needed."""
+def loss(weights, x, y):
+    """Cross entropy, averaged."""
+    return -jnp.mean(jax.nn.log_softmax(logits(weights, x))[jnp.arange(len(y)), y])
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def attacked(weights, x, y, start, epsilon, steps):
+    """Projected gradient ascent on the loss: images at most `epsilon` from `x` in every pixel, and valid."""
+
+    def step(_, now):
+        uphill = jnp.sign(jax.grad(loss, argnums=1)(weights, now, y))
+        moved = jnp.clip(now + 2.5 * epsilon / steps * uphill, x - epsilon, x + epsilon)
+        return jnp.clip(moved, 0, 1)
+
+    return lax.fori_loop(0, steps, step, jnp.clip(x + epsilon * start, 0, 1))
+
+
+def train(rng, x, y, epochs, epsilon=0.0, batch=64, rate=2e-3, decay=1e-4):
+    """AdamW with a cosine schedule, written out so that no optimiser library is needed.
+
+    With `epsilon`, every batch is attacked first, more strongly from epoch to epoch until half of
+    them are over; a model that meets the whole of it at once learns nothing.
+    """
     weights = initial(rng)
     mean = {name: jnp.zeros_like(w) for name, w in weights.items()}
     square = dict(mean)
     steps = epochs * (len(x) // batch)
-
-    def loss(weights, x, y):
-        return -jnp.mean(jax.nn.log_softmax(logits(weights, x))[jnp.arange(len(y)), y])
 
     @jax.jit
     def step(weights, mean, square, t, x, y):
@@ -101,12 +123,17 @@ def train(rng, x, y, epochs, batch=64, rate=2e-3, decay=1e-4):
         return {n: update(n) for n in weights}, mean, square
 
     t = 0
-    for _ in range(epochs):
+    for epoch in range(epochs):
         order = rng.permutation(len(x))
         for at in range(0, len(x) - batch + 1, batch):
             t += 1
             rows = order[at : at + batch]
-            weights, mean, square = step(weights, mean, square, t, shifted(rng, x[rows]), y[rows])
+            images = shifted(rng, x[rows])
+            if epsilon:
+                start = rng.uniform(-1, 1, images.shape).astype(np.float32)
+                now = epsilon * min(1.0, 2 * (epoch + 1) / epochs)
+                images = attacked(weights, images, y[rows], start, now, STEPS)
+            weights, mean, square = step(weights, mean, square, t, images, y[rows])
     return {name: np.asarray(w) for name, w in weights.items()}
 
 
@@ -164,16 +191,29 @@ def samples(x, y):
     }
 
 
+def under_attack(weights, x, y, epsilon):
+    """The share of images that are read rightly and still are after forty steps of the attack."""
+    weights = {name: jnp.asarray(w) for name, w in weights.items()}
+    start = np.random.default_rng(0).uniform(-1, 1, x.shape).astype(np.float32)
+    worst = attacked(weights, x, y, start, epsilon, 40)
+    held = (logits(weights, x).argmax(1) == y) & (logits(weights, worst).argmax(1) == y)
+    return round(float(held.mean()), 4)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--seed", type=int, default=7)
     arguments.add_argument("--epochs", type=int, default=60)
     arguments.add_argument("--out", type=pathlib.Path, default=HERE)
+    arguments.add_argument(
+        "--adversarial", action="store_true", help=f"train under attack, ε {EPSILON}; writes robust/"
+    )
     arguments = arguments.parse_args()
+    epsilon = EPSILON if arguments.adversarial else 0.0
 
     rng = np.random.default_rng(arguments.seed)
     (x, y), (held_x, held_y) = load()
-    weights = train(rng, x, y, arguments.epochs)
+    weights = train(rng, x, y, arguments.epochs, epsilon)
     model = graph(weights).SerializeToString()
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -184,6 +224,8 @@ def main():
     worst = min(float(right[held_y == digit].mean()) for digit in range(10))
     print(f"held out: {len(held_y)} images, accuracy {accuracy:.4f}, worst class {worst:.4f}")
     print(f"ONNX against the trained model: largest difference of a logit {difference:.1e}")
+    under = {str(e): under_attack(weights, held_x, held_y, e) for e in (0.1, 0.2)}
+    print(f"right under a white-box attack (PGD, 40 steps, L∞), by ε: {under}")
     if difference > 1e-4 or accuracy < 0.97:
         raise SystemExit("not written: the exported model is not the trained one, or it is not good enough")
 
@@ -218,12 +260,18 @@ def main():
             "onnx_max_logit_difference": float(f"{difference:.1e}"),
         },
     }
-    directory = arguments.out / "model"
+    if arguments.adversarial:
+        config["description"] += ", trained under attack"
+        config["training"]["adversarial"] = {"norm": "linf", "epsilon": EPSILON, "steps": STEPS}
+        config["metrics"]["accuracy_under_pgd_40_linf"] = under
+    directory = arguments.out / ("robust" if arguments.adversarial else "model")
     (directory / "labels").mkdir(parents=True, exist_ok=True)
     (directory / "model.onnx").write_bytes(model)
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (directory / "labels" / "classes.txt").write_text("\n".join(CLASSES) + "\n")
     (arguments.out / "samples.json").write_text(json.dumps(samples(held_x, held_y)) + "\n")
+    # What `probity evaluate` takes: the images as the model takes them, and what they show.
+    np.savez_compressed(arguments.out / "heldout.npz", x=held_x, y=held_y.astype(np.int64))
 
 
 if __name__ == "__main__":

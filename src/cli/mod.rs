@@ -7,6 +7,7 @@ pub mod completions;
 pub mod copy;
 pub mod crds;
 pub mod credentials;
+pub mod evaluate;
 pub mod fetch;
 pub mod hosts;
 mod logs;
@@ -46,6 +47,7 @@ enum Command {
     Check(check::Args),
     Copy(copy::Args),
     Crds(crds::Args),
+    Evaluate(Box<evaluate::Args>),
     Fetch(fetch::Args),
     Relay(relay::Args),
     Verify(verify::Args),
@@ -61,6 +63,7 @@ impl Cli {
             Command::Check(args) => args.run(),
             Command::Copy(args) => args.run(),
             Command::Crds(args) => args.run(),
+            Command::Evaluate(args) => args.run(),
             Command::Fetch(args) => args.run(),
             Command::Relay(args) => args.run(),
             Command::Verify(args) => args.run(),

@@ -59,6 +59,13 @@ pub struct Args {
     audit_interval: Duration,
     #[command(flatten)]
     network: NetworkArgs,
+    /// The namespace in which Jobs measure models, as each `RobustnessPolicy` asks. Nobody else may make anything there. Left out:
+    /// nothing is measured.
+    #[arg(long, value_name = "NAME")]
+    evaluation_namespace: Option<String>,
+    /// How many models are measured at once.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    evaluations_at_once: u16,
     /// Whether what is found is written as Reports of openreports.io/v1alpha1 too, where the API server knows them.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     reports: bool,
@@ -258,6 +265,8 @@ impl Args {
                 audit_interval: self.audit_interval,
                 network,
                 canaries,
+                evaluations: self.evaluation_namespace,
+                evaluations_at_once: usize::from(self.evaluations_at_once),
                 reports: self.reports,
             },
             admin_address: self.admin_address,

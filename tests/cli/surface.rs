@@ -7,11 +7,12 @@ use test_case::test_case;
 
 use super::models::{PROBITY, Place, Said};
 
-const SUBCOMMANDS: [&str; 7] = [
+const SUBCOMMANDS: [&str; 8] = [
     "operator",
     "check",
     "copy",
     "crds",
+    "evaluate",
     "fetch",
     "verify",
     "completions",

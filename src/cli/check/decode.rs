@@ -11,7 +11,8 @@ use super::schema::{Schemas, Step, nearest, unknown, written};
 use crate::api::{
     GROUP,
     v1alpha1::{
-        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot, Waiver,
+        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, Evaluation, ModelDeployment,
+        RobustnessPolicy, TrustRoot, Waiver,
     },
 };
 
@@ -26,6 +27,7 @@ pub(super) enum Object {
     OwnPolicy(Box<DeploymentPolicy>),
     TrustRoot(Box<TrustRoot>),
     Waiver(Box<Waiver>),
+    Gates(Box<RobustnessPolicy>),
     Verification(Box<ArtifactVerification>),
     Namespace {
         name: String,
@@ -65,6 +67,11 @@ pub(super) fn decode(schemas: &Schemas, value: &Value) -> Result<Object, Vec<Str
         (GROUP, "DeploymentPolicy") => checked(schemas, kind, value).map(Object::OwnPolicy),
         (GROUP, "TrustRoot") => checked(schemas, kind, value).map(Object::TrustRoot),
         (GROUP, "Waiver") => checked(schemas, kind, value).map(Object::Waiver),
+        (GROUP, "RobustnessPolicy") => checked(schemas, kind, value).map(Object::Gates),
+        // What it says is the operator's to write, and only in a cluster.
+        (GROUP, "Evaluation") => {
+            checked::<Evaluation>(schemas, kind, value).map(|_| Object::Other(kind.to_owned()))
+        }
         (GROUP, "ArtifactVerification") => checked(schemas, kind, value).map(Object::Verification),
         (GROUP, _) => {
             let meant = nearest(kind, schemas.kinds()).map(|kind| format!("; did you mean {kind}?"));

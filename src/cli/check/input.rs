@@ -17,12 +17,12 @@ use crate::{
     api::{
         GOVERNED_LABEL,
         v1alpha1::{
-            ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot,
-            Waiver,
+            ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment,
+            RobustnessPolicy, TrustRoot, Waiver,
         },
     },
     artifact::signature::PublicKey,
-    policy::{WaiverRule, World, compile, objects::trust_root, trust},
+    policy::{WaiverRule, World, compile, objects::trust_root, robustness::GateRule, trust},
 };
 
 /// The label that every namespace carries in a cluster.
@@ -114,6 +114,7 @@ struct Sorting {
     own_policies: Vec<DeploymentPolicy>,
     roots: Vec<TrustRoot>,
     waivers: Vec<Waiver>,
+    gates: Vec<RobustnessPolicy>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     seen: BTreeMap<String, String>,
     skipped: BTreeSet<String>,
@@ -132,14 +133,16 @@ impl Sorting {
         let full = format!("{kind}/{name}");
         let unbelieved = match object {
             // Who may let something pass is for those to say who may forbid it.
-            Object::Policy(_) | Object::OwnPolicy(_) | Object::Waiver(_) => given.policies && !authority,
+            Object::Policy(_) | Object::OwnPolicy(_) | Object::Waiver(_) | Object::Gates(_) => {
+                given.policies && !authority
+            }
             Object::TrustRoot(_) | Object::Verification(_) => given.trust && !authority,
             Object::Model(_) | Object::Namespace { .. } | Object::Other(_) => false,
         };
         if unbelieved {
             let option = if matches!(
                 object,
-                Object::Policy(_) | Object::OwnPolicy(_) | Object::Waiver(_)
+                Object::Policy(_) | Object::OwnPolicy(_) | Object::Waiver(_) | Object::Gates(_)
             ) {
                 "--policy"
             } else {
@@ -192,6 +195,11 @@ impl Sorting {
                 namespace.get_or_insert_with(|| given.namespace.clone());
                 self.waivers.push(*waiver);
             }
+            Object::Gates(mut policy) => {
+                let namespace = &mut policy.metadata.namespace;
+                namespace.get_or_insert_with(|| given.namespace.clone());
+                self.gates.push(*policy);
+            }
             Object::Verification(verification) => self.input.verifications.push(*verification),
             Object::Namespace { name, mut labels } => {
                 labels.insert(NAME_LABEL.to_owned(), name.clone());
@@ -210,6 +218,7 @@ impl Sorting {
             own_policies,
             roots,
             waivers,
+            gates,
             mut namespaces,
             skipped,
             ..
@@ -258,6 +267,9 @@ impl Sorting {
                 .chain(own_policies.iter().map(|policy| compile(policy, &trust)))
                 .collect(),
             namespaces,
+            // What was measured is not in manifests: a cluster measures by itself.
+            measured: BTreeMap::new(),
+            gates: gates.iter().map(GateRule::of).collect(),
             waivers: waivers
                 .into_iter()
                 .filter_map(|mut waiver| {
@@ -296,6 +308,7 @@ fn identity(object: &Object, default_namespace: &str) -> (&'static str, String) 
         Object::OwnPolicy(object) => ("DeploymentPolicy", within(&object.metadata)),
         Object::Policy(object) => ("ClusterDeploymentPolicy", of(&object.metadata)),
         Object::Waiver(object) => ("Waiver", within(&object.metadata)),
+        Object::Gates(object) => ("RobustnessPolicy", within(&object.metadata)),
         Object::TrustRoot(object) => ("TrustRoot", of(&object.metadata)),
         Object::Namespace { name, .. } => ("Namespace", name.clone()),
         Object::Other(kind) => ("", kind.clone()),
