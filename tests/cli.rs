@@ -14,6 +14,8 @@ mod testbed;
 mod artifacts;
 #[path = "cli/copies.rs"]
 mod copies;
+#[path = "cli/evaluations.rs"]
+mod evaluations;
 #[path = "cli/folders.rs"]
 mod folders;
 #[path = "cli/models.rs"]

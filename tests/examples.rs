@@ -20,7 +20,8 @@ use kube::{
 };
 use probity::{
     api::v1alpha1::{
-        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot, Waiver,
+        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, RobustnessPolicy,
+        TrustRoot, Waiver,
     },
     evidence::Reference,
 };
@@ -173,6 +174,7 @@ fn every_example_reads_the_same_in_the_program() {
                 Some("DeploymentPolicy") => check::<DeploymentPolicy>(&file, &object),
                 Some("TrustRoot") => check::<TrustRoot>(&file, &object),
                 Some("Waiver") => check::<Waiver>(&file, &object),
+                Some("RobustnessPolicy") => check::<RobustnessPolicy>(&file, &object),
                 Some("Namespace" | "Secret" | "Role" | "RoleBinding" | "InferenceService" | "Deployment") => {
                 }
                 other => panic!("{file}: an example of {other:?}"),
@@ -192,10 +194,12 @@ enum Good {
     TrustRoot,
     Verification,
     Waiver,
+    Gates,
+    Evaluation,
 }
 
 impl Good {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Model,
         Self::FollowingModel,
         Self::Policy,
@@ -203,6 +207,8 @@ impl Good {
         Self::TrustRoot,
         Self::Verification,
         Self::Waiver,
+        Self::Gates,
+        Self::Evaluation,
     ];
 
     fn object(self, namespace: &str) -> Value {
@@ -214,6 +220,11 @@ impl Good {
             Self::TrustRoot => example("quickstart.yaml", "TrustRoot"),
             Self::Verification => verification(),
             Self::Waiver => example("waiver.yaml", "Waiver"),
+            Self::Gates => example("robustness.yaml", "RobustnessPolicy"),
+            Self::Evaluation => json!({
+                "apiVersion": "probity.dev/v1alpha1", "kind": "Evaluation",
+                "metadata": {"name": "now", "namespace": "to be set"}, "spec": {"model": "digits", "policy": "digits"}
+            }),
         };
         if let Some(place) = object.pointer_mut("/metadata/namespace") {
             *place = json!(namespace);

@@ -17,6 +17,8 @@ mod testbed;
 mod audit;
 #[path = "operator/content.rs"]
 mod content;
+#[path = "operator/evaluations.rs"]
+mod evaluations;
 #[path = "operator/excess.rs"]
 mod excess;
 #[path = "operator/following.rs"]

@@ -254,6 +254,7 @@ impl Judge for Gate {
                 | "deploymentpolicies"
                 | "clusterdeploymentpolicies"
                 | "trustroots"
+                | "robustnesspolicies"
                 | "waivers",
                 None,
             ) => self.object(request),

@@ -7,7 +7,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt as _;
 
 use super::v1alpha1::{
-    ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot, Waiver,
+    ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, Evaluation, ModelDeployment,
+    RobustnessPolicy, TrustRoot, Waiver,
 };
 
 /// Every custom resource definition, in the order they are installed.
@@ -19,6 +20,8 @@ pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
         ModelDeployment::crd(),
         ArtifactVerification::crd(),
         Waiver::crd(),
+        RobustnessPolicy::crd(),
+        Evaluation::crd(),
     ];
     for version in definitions
         .iter_mut()

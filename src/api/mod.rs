@@ -4,6 +4,7 @@
 pub mod cluster_network_policy;
 mod definition;
 pub mod openreports;
+pub mod run;
 pub mod v1alpha1;
 
 pub use definition::custom_resource_definitions;

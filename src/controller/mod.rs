@@ -10,6 +10,7 @@ mod adoption;
 pub mod artifact_verification;
 mod audit;
 pub mod condition;
+pub mod evaluation;
 pub mod excess;
 mod gates;
 mod held;
@@ -23,6 +24,7 @@ pub mod policy;
 mod recorders;
 mod report;
 mod retry;
+pub mod robustness;
 pub mod roles;
 mod satisfied;
 mod served;
@@ -58,7 +60,7 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     api::v1alpha1::{ModelDeployment, ModelDeploymentStatus},
     artifact::oci,
-    cluster::{Applier, ApplyError, EvictError, GateError, StatusError},
+    cluster::{Applier, ApplyError, CreateError, EvictError, GateError, StatusError},
     evidence::{Failure, Reason},
     workload::{PodSettings, RelaySettings},
 };
@@ -119,6 +121,10 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// The namespace in which a canary on each node shows whether NetworkPolicies are enforced; none: nobody looks.
     pub canaries: Option<String>,
+    /// The namespace in which models are measured; none: nobody does.
+    pub evaluations: Option<String>,
+    /// How many models are measured at once.
+    pub evaluations_at_once: usize,
     /// Whether what is found is written as Reports of `openreports.io` too, where that API is served.
     pub reports: bool,
 }
@@ -306,6 +312,9 @@ pub enum Error {
     /// Writing an object failed.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// Making an object failed.
+    #[error(transparent)]
+    Create(#[from] CreateError),
     /// Writing a status failed.
     #[error(transparent)]
     Status(#[from] StatusError),
@@ -329,6 +338,7 @@ impl Error {
         let cause = match self {
             Self::Gather { source, .. } => source,
             Self::Apply(error) => error.cause(),
+            Self::Create(error) => error.cause(),
             Self::Status(error) => error.cause(),
             Self::Evict(error) => error.cause(),
             Self::Unread(_) => return "transient",
@@ -370,6 +380,8 @@ where
         isolation::run(context.clone(), stop()),
         isolation::cluster::run(context.clone(), stop()),
         report::run(context.clone(), stop()),
+        robustness::run(client.clone(), context.clone(), stop()),
+        evaluation::run(client.clone(), context.clone(), stop()),
         model_deployment::run(client, context, stop()),
     );
 }

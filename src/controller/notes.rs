@@ -50,7 +50,7 @@ pub fn notes(old: Option<&ModelDeploymentStatus>, new: &ModelDeploymentStatus) -
     // its message counts pods and seconds.
     let (warning, action, tell) = match now.reason.as_str() {
         "RollingOut" => (false, "RollOut", other_reason),
-        "Resolving" | "Verifying" | "ScaledToZero" => return notes,
+        "Resolving" | "Verifying" | "Measuring" | "ScaledToZero" => return notes,
         QUARANTINED | QUARANTINE_PARTIAL => (true, "Quarantine", other_reason || other_message),
         STOPPED => (true, "Stop", other_reason || other_message),
         _ if stalled(new) => (true, "Refuse", other_reason || other_message),

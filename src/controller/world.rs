@@ -25,11 +25,15 @@ use tokio::sync::watch;
 use crate::{
     api::{
         GOVERNED_LABEL,
-        v1alpha1::{ClusterDeploymentPolicy, DeploymentPolicy, TrustRoot, Waiver},
+        v1alpha1::{
+            ClusterDeploymentPolicy, DeploymentPolicy, Evaluation, RobustnessPolicy, TrustRoot, Waiver,
+        },
     },
     artifact::signature::PublicKey,
     policy::{
-        Policy, Rules, WaiverRule, World, compile, selecting,
+        Policy, Rules, WaiverRule, World, compile,
+        robustness::{GateRule, Measured},
+        selecting,
         trust::{self, Keys, TrustRoots},
         unreadable,
     },
@@ -51,11 +55,13 @@ const BETWEEN_CHANGES: Duration = Duration::from_millis(250);
 const WATCH: u32 = 60;
 
 /// What has to be read before anything can be decided.
-const KINDS: [&str; 5] = [
+const KINDS: [&str; 7] = [
     "ClusterDeploymentPolicies",
     "DeploymentPolicies",
     "TrustRoots",
     "Waivers",
+    "RobustnessPolicies",
+    "Evaluations",
     "Namespaces",
 ];
 
@@ -141,6 +147,8 @@ impl Edition {
                     old.world.namespaces.get(name) == Some(labels)
                         && selecting(&old.world.rules, name, labels).eq(selecting(&world.rules, name, labels))
                         && old.world.waivers_of(name).eq(world.waivers_of(name))
+                        && old.world.gates_of(name).eq(world.gates_of(name))
+                        && old.world.measured_in(name).eq(world.measured_in(name))
                 });
                 (
                     name.clone(),
@@ -169,14 +177,18 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
     let (policies, policy_changes) = follow::<Guarded<ClusterDeploymentPolicy>>(Api::all(client.clone()), 0);
     let (own, own_changes) = follow::<Guarded<DeploymentPolicy>>(Api::all(client.clone()), 1);
     let (roots, root_changes) = follow::<Guarded<TrustRoot>>(Api::all(client.clone()), 2);
-    let (namespaces, namespace_changes) = follow::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), 4);
+    let (namespaces, namespace_changes) = follow::<PartialObjectMeta<Namespace>>(Api::all(client.clone()), 6);
     let (waivers, waiver_changes) = follow::<Guarded<Waiver>>(Api::all(client.clone()), 3);
+    let (gates, gate_changes) = follow::<Guarded<RobustnessPolicy>>(Api::all(client.clone()), 4);
+    let (runs, run_changes) = follow::<Guarded<Evaluation>>(Api::all(client.clone()), 5);
     let run = async move {
         let changes = stream::select_all([
             policy_changes,
             own_changes,
             root_changes,
             waiver_changes,
+            gate_changes,
+            run_changes,
             namespace_changes,
         ])
         .ready_chunks(4096);
@@ -201,6 +213,11 @@ pub fn watch_world(client: &Client) -> (WorldView, impl Future<Output = ()> + Se
                     &waivers.state(),
                     &namespaces.state(),
                 );
+                let world = World {
+                    gates: gate_rules(&gates.state()),
+                    measured: measured(&runs.state()),
+                    ..world
+                };
                 trust_sender.send_replace(Arc::new(keys));
                 // A status that was written, ours most of all, makes no new world.
                 sender.send_if_modified(|current| {
@@ -313,7 +330,48 @@ fn build(
             .filter(|namespace| namespace.labels().contains_key(GOVERNED_LABEL))
             .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
             .collect(),
+        ..World::default()
     }
+}
+
+/// What namespaces want measured. One that cannot be read holds the models of its namespace, and no others.
+fn gate_rules(policies: &[Arc<Guarded<RobustnessPolicy>>]) -> Vec<GateRule> {
+    let mut rules: Vec<_> = policies
+        .iter()
+        .map(|policy| match &policy.0 {
+            Ok(policy) => GateRule::of(policy),
+            Err(invalid) => {
+                let meta = &invalid.metadata;
+                let namespace = meta.namespace.as_deref().unwrap_or_default();
+                GateRule::unreadable(
+                    namespace,
+                    meta.name.as_deref().unwrap_or_default(),
+                    &invalid.error,
+                )
+            }
+        })
+        .collect();
+    rules.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    rules
+}
+
+/// The runs that have ended. One that cannot be read shows nothing.
+fn measured(evaluations: &[Arc<Guarded<Evaluation>>]) -> BTreeMap<String, Vec<Measured>> {
+    let mut all: BTreeMap<String, Vec<Measured>> = BTreeMap::new();
+    for evaluation in evaluations
+        .iter()
+        .filter_map(|evaluation| evaluation.0.as_ref().ok())
+    {
+        if let Some(run) = Measured::of(evaluation) {
+            all.entry(evaluation.namespace().unwrap_or_default())
+                .or_default()
+                .push(run);
+        }
+    }
+    for runs in all.values_mut() {
+        runs.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    all
 }
 
 /// What each key of a trust root is, or why it cannot be used.

@@ -80,6 +80,10 @@ reasons! {
     RightsExceeded: Policy,
     /// A network policy of somebody else's opens what a policy wants closed around models; the message names the fields.
     NetworkOpened: Policy,
+    /// The model was measured, and does not withstand what policy asks for.
+    NotRobust: Policy,
+    /// Policy asks for measurements, and nobody can make them of this model.
+    NotMeasurable: Policy,
     /// The policy itself cannot be applied; its status says why.
     PolicyInvalid: Policy,
 
@@ -154,6 +158,8 @@ reasons! {
     RegistryDenied: Transient,
     /// The registry does not have it (404). Tried again, because it may be pushed later.
     NotFound: Transient,
+    /// A run of measurements came to no numbers. Another run may.
+    EvaluationFailed: Transient,
     /// The pull secret does not exist or cannot be read.
     CredentialsMissing: Transient,
     /// The registry, token realm or redirect target is not on the operator's allow-list.

@@ -62,6 +62,12 @@ pub enum RuleId {
     /// `isolation.runtimeClasses`: it asks for a runtime that is allowed.
     #[serde(rename = "isolation.runtimeClasses")]
     IsolationRuntimeClasses,
+    /// `robustness.require`: the model was measured to be as robust as the policy asks.
+    #[serde(rename = "robustness.require")]
+    RobustnessRequire,
+    /// `gates` of a `RobustnessPolicy`: what was measured of the model is what that asks for.
+    #[serde(rename = "robustness.gates")]
+    RobustnessGates,
     /// `unmanagedPods` and `exempt`: a model answers for the pod, or it is exempt.
     #[serde(rename = "pods.managed")]
     PodManaged,
@@ -109,6 +115,8 @@ impl RuleId {
             Self::IsolationRbac => "isolation.rbac",
             Self::IsolationHardening => "isolation.hardening",
             Self::IsolationRuntimeClasses => "isolation.runtimeClasses",
+            Self::RobustnessRequire => "robustness.require",
+            Self::RobustnessGates => "robustness.gates",
             Self::PodManaged => "pods.managed",
             Self::PodPlan => "pods.plan",
             Self::PodChange => "pods.change",

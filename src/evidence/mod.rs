@@ -2,6 +2,7 @@
 //! Plain data: nothing here reads, decides or knows Kubernetes.
 
 mod copy_report;
+mod decimal;
 mod digest;
 mod failure;
 mod finding;
@@ -11,6 +12,7 @@ mod reference;
 mod report;
 
 pub use copy_report::{CopyReport, MAX_REPORT};
+pub use decimal::{Decimal, DecimalError};
 pub use digest::{Digest, DigestError};
 pub use failure::{Class, Failure, Reason};
 pub use finding::{Effect, Finding, RuleId, Verdict, WaivedBy};

@@ -8,7 +8,7 @@ use kube::core::ObjectMeta;
 
 use super::{
     ApprovalRule, Exemption, IsolationRules, NamespaceSelector, Policy, Problem, Rules, SignerRule,
-    checks::repositories::Repositories, trust::TrustRoots, written::policy_name,
+    checks::repositories::Repositories, robustness::floors, trust::TrustRoots, written::policy_name,
 };
 use crate::{
     api::v1alpha1::{
@@ -42,6 +42,8 @@ pub fn compile<P: Policy>(policy: &P, trust: &TrustRoots) -> Rules {
             .or_insert_with(|| revocation.reason.clone());
     }
     let effect = body.effect.unwrap_or(Effect::Enforce);
+    let (robustness, found) = floors(body);
+    problems.extend(found);
     Rules {
         effect,
         model_effect: body.model.effect.unwrap_or(effect),
@@ -51,6 +53,12 @@ pub fn compile<P: Policy>(policy: &P, trust: &TrustRoots) -> Rules {
         approved: approvals(body, &mut problems),
         revoked,
         isolation: IsolationRules::compile(body, effect, &mut problems),
+        robustness,
+        robustness_effect: body
+            .robustness
+            .as_ref()
+            .and_then(|section| section.effect)
+            .unwrap_or(effect),
         unproven_pods: body.unproven_pods.unwrap_or(UnprovenPods::Report),
         unmanaged_pods: body.unmanaged_pods.unwrap_or(match effect {
             Effect::Enforce => UnmanagedPods::Deny,
@@ -95,6 +103,8 @@ fn empty<P: Policy>(meta: &ObjectMeta, namespaces: NamespaceSelector) -> Rules {
         approved: BTreeMap::new(),
         revoked: BTreeMap::new(),
         isolation: IsolationRules::none(Effect::Enforce),
+        robustness: Vec::new(),
+        robustness_effect: Effect::Enforce,
         unmanaged_pods: UnmanagedPods::Deny,
         unproven_pods: UnprovenPods::Report,
         exempt: Vec::new(),

@@ -70,6 +70,17 @@ impl Decision {
             .and_then(|finding| finding.reason)
     }
 
+    /// The stable code for conditions, also of one that waits: for its content to be verified, or to be measured.
+    pub fn code(&self) -> &'static str {
+        let measured =
+            |finding: &&Finding| matches!(finding.rule, RuleId::RobustnessRequire | RuleId::RobustnessGates);
+        match (self.reason(), self.headline().filter(measured)) {
+            (Some(reason), _) => reason.as_str(),
+            (None, Some(_)) => "Measuring",
+            (None, None) => "Verifying",
+        }
+    }
+
     /// The one sentence for conditions.
     pub fn message(&self) -> &str {
         self.headline().map_or("", |finding| &finding.message)
@@ -212,6 +223,8 @@ pub fn evaluate(facts: &Facts, world: &World, now: Timestamp) -> Decision {
     findings.extend(unresolved(facts, &rules));
     findings.extend(too_many_keys(&rules, Effect::Enforce));
     findings.extend(too_many_keys(&rules, Effect::Warn));
+    let (measured, fresh) = measured(facts, &rules, world, now);
+    findings.extend(measured);
     let waived = waiver::apply(&mut findings, &waiver::Subject::of(facts), world, now);
     let until = facts.digest.and_then(|digest| {
         let ends = |rules: &&Rules| checks::approval::until(digest, rules, now);
@@ -220,7 +233,7 @@ pub fn evaluate(facts: &Facts, world: &World, now: Timestamp) -> Decision {
     Decision {
         signers: signers(&seen),
         approved_by: approved_by(facts, &rules, now),
-        until: until.into_iter().chain(waived).min(),
+        until: until.into_iter().chain(waived).chain(fresh).min(),
         ..Decision::of(findings)
     }
 }
@@ -281,6 +294,34 @@ fn judge(facts: &Facts, rules: &Rules, now: Timestamp) -> Vec<Finding> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What was measured of the model, under each policy that asks for that; until when it can be said. Where nobody governs, no
+/// policy has a say.
+fn measured(
+    facts: &Facts,
+    rules: &[&Rules],
+    world: &World,
+    now: Timestamp,
+) -> (Vec<Finding>, Option<Timestamp>) {
+    let runs: Vec<_> = world.measured_in(&facts.namespace).collect();
+    let mut findings = Vec::new();
+    let mut until = Vec::new();
+    for rules in rules
+        .iter()
+        .filter(|rules| rules.namespaces != NamespaceSelector::Broken)
+    {
+        let (found, fresh) = checks::robustness::floors(facts, rules, &runs, now);
+        findings.extend(found);
+        until.extend(fresh);
+    }
+    let asking = world.gates_of(&facts.namespace).filter(|_| facts.governed);
+    for rule in asking.filter(|rule| rule.is_for(&facts.namespace, &facts.model)) {
+        let (finding, fresh) = checks::robustness::gates(facts, rule, &runs, now);
+        findings.push(finding);
+        until.extend(fresh);
+    }
+    (findings, until.into_iter().min())
 }
 
 /// Nothing serves where no policy of the platform's is in force. One of a namespace's own can deny and never admits, or

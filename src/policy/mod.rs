@@ -14,6 +14,7 @@ pub mod objects;
 pub mod opening;
 pub mod pods;
 pub mod rbac;
+pub mod robustness;
 pub mod trust;
 
 mod ceiling;

@@ -14,10 +14,11 @@ use super::{
     accept::accept_name,
     compile, foregone,
     pods::governing,
+    robustness,
     trust::{Keys, TrustRoots},
 };
 use crate::{
-    api::v1alpha1::{ModelDeployment, TrustRoot, Waiver, WorkloadRef},
+    api::v1alpha1::{ModelDeployment, RobustnessPolicy, TrustRoot, Waiver, WorkloadRef},
     evidence::{KeyFingerprint, Reason},
 };
 
@@ -117,6 +118,14 @@ pub fn policy<P: Policy>(policy: &P, trust: &TrustRoots) -> Remarks {
         refused,
         warned,
         foregone: None,
+    }
+}
+
+/// What is said of what is to be measured: what nothing could pass, or what asks for nothing, is a mistake.
+pub fn robustness(policy: &RobustnessPolicy) -> Remarks {
+    Remarks {
+        refused: robustness::problems(&policy.spec),
+        ..Remarks::default()
     }
 }
 

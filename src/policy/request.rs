@@ -129,7 +129,7 @@ pub fn source_hash(source: &OciSource) -> Digest {
     hash(&text)
 }
 
-fn hash(text: &str) -> Digest {
+pub(super) fn hash(text: &str) -> Digest {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
     Digest::from_bytes(bytes)

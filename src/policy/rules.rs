@@ -8,7 +8,9 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{IsolationRules, checks::repositories::Repositories, select::NamespaceSelector};
+use super::{
+    IsolationRules, checks::repositories::Repositories, robustness::Floor, select::NamespaceSelector,
+};
 use crate::{
     api::v1alpha1::{TrustedKey, UnmanagedPods, UnprovenPods, ViolationAction},
     evidence::{Digest, Effect, Failure, Finding, Reason, RuleId, Verdict},
@@ -107,6 +109,10 @@ pub struct Rules {
     pub revoked: BTreeMap<Digest, String>,
     /// How far models are shut off.
     pub isolation: IsolationRules,
+    /// What must have been measured of models.
+    pub robustness: Vec<Floor>,
+    /// What happens when that was not shown.
+    pub robustness_effect: Effect,
     /// What happens to pods that no `ModelDeployment` answers for.
     pub unmanaged_pods: UnmanagedPods,
     /// Which of those pods this policy lets run. Another policy that does not still refuses them.
@@ -129,21 +135,24 @@ impl Rules {
             // A policy that cannot be applied harms all its sections, so the strictest of them says what that means.
             RuleId::Policy => {
                 let isolation = self.isolation.asks().then_some(self.isolation.effect);
+                let robustness = (!self.robustness.is_empty()).then_some(self.robustness_effect);
                 let others = self.effect.min(self.model_effect);
-                isolation.map_or(others, |effect| effect.min(others))
+                isolation.into_iter().chain(robustness).fold(others, Effect::min)
             }
             RuleId::ModelSignature | RuleId::ModelRepositories | RuleId::ModelRevoked => self.model_effect,
             RuleId::IsolationNetwork
             | RuleId::IsolationRbac
             | RuleId::IsolationHardening
             | RuleId::IsolationRuntimeClasses => self.isolation.effect,
+            RuleId::RobustnessRequire => self.robustness_effect,
             RuleId::PodManaged => match self.unmanaged_pods {
                 UnmanagedPods::Deny => Effect::Enforce,
                 UnmanagedPods::Warn => Effect::Warn,
                 UnmanagedPods::Allow => Effect::Audit,
             },
-            // No policy's own: without these, nothing that policies say of pods would hold.
-            RuleId::PodPlan | RuleId::PodChange => Effect::Enforce,
+            // Those of gates are of a kind of its own, which says its effect itself; the others are no policy's own: without
+            // them, nothing that policies say of pods would hold.
+            RuleId::PodPlan | RuleId::PodChange | RuleId::RobustnessGates => Effect::Enforce,
         }
     }
 

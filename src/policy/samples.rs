@@ -76,6 +76,8 @@ pub(super) fn rules(signers: Vec<SignerRule>) -> Rules {
         approved: BTreeMap::new(),
         revoked: BTreeMap::new(),
         isolation: super::IsolationRules::none(Effect::Enforce),
+        robustness: Vec::new(),
+        robustness_effect: Effect::Enforce,
         unmanaged_pods: UnmanagedPods::Deny,
         unproven_pods: crate::api::v1alpha1::UnprovenPods::Report,
         exempt: Vec::new(),

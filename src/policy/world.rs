@@ -3,7 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Rules, WaiverRule, selecting};
+use super::{
+    Rules, WaiverRule,
+    robustness::{GateRule, Measured},
+    selecting,
+};
 use crate::api::GOVERNED_LABEL;
 
 /// What is decided against.
@@ -15,6 +19,10 @@ pub struct World {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Every waiver that somebody approved, over or not, whichever model it is for.
     pub waivers: Vec<WaiverRule>,
+    /// What namespaces want measured of their models.
+    pub gates: Vec<GateRule>,
+    /// Every run that has ended, whatever it was about, by its namespace.
+    pub measured: BTreeMap<String, Vec<Measured>>,
 }
 
 impl World {
@@ -29,6 +37,16 @@ impl World {
         labels
             .into_iter()
             .flat_map(move |labels| selecting(&self.rules, namespace, labels))
+    }
+
+    /// What this namespace wants measured of its models.
+    pub fn gates_of(&self, namespace: &str) -> impl Iterator<Item = &GateRule> {
+        self.gates.iter().filter(move |rule| rule.namespace == namespace)
+    }
+
+    /// The runs of this namespace that have ended.
+    pub fn measured_in(&self, namespace: &str) -> impl Iterator<Item = &Measured> {
+        self.measured.get(namespace).into_iter().flatten()
     }
 
     /// The waivers of this namespace.

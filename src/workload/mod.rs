@@ -5,6 +5,7 @@ mod accounts;
 mod adopted;
 mod cidr;
 mod cluster_network;
+mod evaluation;
 mod gate;
 mod images;
 mod network;
@@ -34,6 +35,9 @@ pub use adopted::{
 
 pub use cidr::Cidr;
 pub use cluster_network::{NEVER_OPEN, never_open, quarantine, quarantine_name, quarantined};
+pub use evaluation::{
+    EVALUATE_CONTAINER, EVALUATION_COMPONENT, EVALUATION_FETCHES, EvaluationJobPlan, evaluation_job,
+};
 pub use gate::{add_gate, is_gated};
 pub use images::{Image, Pins, odd, tagged, tags};
 pub use network::{

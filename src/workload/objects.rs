@@ -131,18 +131,7 @@ pub fn pod(served: &Served<'_>, runs: &RunningModel, settings: &PodSettings) -> 
             condition_type: SERVING_GATE.into(),
         }]),
         image_pull_secrets: secret.map(|name| vec![LocalObjectReference { name: name.clone() }]),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            // So that the volumes, which start out as root's, can be written.
-            fs_group: Some(USER),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".into(),
-                localhost_profile: None,
-            }),
-            ..PodSecurityContext::default()
-        }),
+        security_context: Some(nobody()),
         init_containers: Some(vec![fetch(runs, settings)]),
         containers: vec![serving(served.server, served.mount_path)],
         volumes: Some(
@@ -279,6 +268,22 @@ fn readiness(protocol: Protocol) -> Probe {
     }
 }
 
+/// A pod that runs as nobody.
+pub(super) fn nobody() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(USER),
+        run_as_group: Some(USER),
+        // So that the volumes, which start out as root's, can be written.
+        fs_group: Some(USER),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".into(),
+            localhost_profile: None,
+        }),
+        ..PodSecurityContext::default()
+    }
+}
+
 /// What Pod Security's `restricted` asks for, and a read-only root.
 pub(super) fn restricted() -> SecurityContext {
     SecurityContext {
@@ -293,7 +298,7 @@ pub(super) fn restricted() -> SecurityContext {
     }
 }
 
-fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
+pub(super) fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
     VolumeMount {
         name: volume.into(),
         mount_path: path.into(),
@@ -361,7 +366,7 @@ fn credentials(secret: &str) -> Volume {
     }
 }
 
-fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
+pub(super) fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
     pairs
         .iter()
         .map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned())))

@@ -41,6 +41,8 @@ pub fn settings(namespace: &str) -> Settings {
             audit_interval: std::time::Duration::from_secs(300),
             network: controller::NetworkSettings::default(),
             canaries: None,
+            evaluations: None,
+            evaluations_at_once: 1,
             reports: true,
         },
         admin_address: free_address(),

@@ -13,7 +13,7 @@ use kube::{
     core::Request,
 };
 use probity::{
-    api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, TrustRoot},
+    api::v1alpha1::{ClusterDeploymentPolicy, ModelDeployment, RobustnessPolicy, TrustRoot},
     operator::{gate, run},
     workload::PodSettings,
 };
@@ -249,6 +249,25 @@ async fn whoever_applies_something_is_told_what_will_become_of_it() {
     assert!(
         warned.warnings[0].contains("TrustRoot/not-there-yet does not exist"),
         "{warned:?}"
+    );
+
+    // What no run could show is refused, with the number of samples that could.
+    let unreachable = json!({
+        "apiVersion": "probity.dev/v1alpha1", "kind": "RobustnessPolicy", "metadata": {"name": CONFIGURATION},
+        "spec": {
+            "dataset": {"reference": format!("registry.example/data@sha256:{}", "da".repeat(32)), "file": "heldout.npz"},
+            "samples": 100,
+            "suites": [{"name": "square", "square": {"norm": "Linf", "epsilon": "0.1", "queries": 100}}],
+            "gates": [{"suite": "square", "metric": "robust_accuracy", "op": "AtLeast", "threshold": "0.99"}]
+        }
+    });
+    let refused = create::<RobustnessPolicy>(&kube, here, &unreachable, true).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+    assert!(
+        refused
+            .message()
+            .contains("spec.gates[0].threshold: 100 samples cannot show 0.99, even if the model is right about all of them: at least 437 can"),
+        "{refused:?}"
     );
 
     let rsa = include_str!("../fixtures/oms/rsa.pub");

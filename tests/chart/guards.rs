@@ -32,6 +32,7 @@ fn every_guard_is_bound_denies_and_fails_closed() {
         "breakglass",
         "namespaces",
         "pods",
+        "runs",
         "verdicts",
         "waivers",
         "workloads",
@@ -63,8 +64,13 @@ fn every_guard_is_bound_denies_and_fails_closed() {
         assert_eq!(binding["policyName"], name.as_str());
         assert_eq!(binding["validationActions"], json!(["Deny"]), "{name}");
         // A selector on the label would be dodged by the request that removes it, and a verdict counts wherever it lies.
-        let everywhere =
-            ["probity-namespaces", "probity-verdicts", "probity-waivers"].contains(&name.as_str());
+        let everywhere = [
+            "probity-namespaces",
+            "probity-runs",
+            "probity-verdicts",
+            "probity-waivers",
+        ]
+        .contains(&name.as_str());
         let governed = json!({"namespaceSelector": {"matchLabels": {"probity.dev/governed": "true"}}});
         let expected = if everywhere { Value::Null } else { governed };
         assert_eq!(binding["matchResources"], expected, "{name}");
@@ -86,8 +92,8 @@ fn the_operator_is_the_account_of_its_pod() {
         texts
             .matches("system:serviceaccount:elsewhere:other-probity")
             .count(),
-        3,
-        "one for verdicts, one for workloads, one for the readiness gates of pods"
+        4,
+        "one for verdicts, one for runs, one for workloads, one for the readiness gates of pods"
     );
     for words in [
         "'kube-node-lease', 'elsewhere'",

@@ -61,7 +61,9 @@ fn a_release_from_beginning_to_end() {
         "artifactverifications",
         "clusterdeploymentpolicies",
         "deploymentpolicies",
+        "evaluations",
         "modeldeployments",
+        "robustnesspolicies",
         "trustroots",
         "waivers",
     ]

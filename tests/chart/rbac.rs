@@ -30,6 +30,11 @@ const OPERATOR: &[(&str, &str, &[&str])] = &[
     ("probity.dev", "trustroots", FOLLOWED),
     ("probity.dev", "waivers", FOLLOWED),
     ("probity.dev", "trustroots/status", &["patch"]),
+    // What is due is asked for, and never cleared away.
+    ("probity.dev", "robustnesspolicies", &["get", "list", "watch"]),
+    ("probity.dev", "robustnesspolicies/status", &["patch"]),
+    ("probity.dev", "evaluations", &["get", "list", "watch", "create"]),
+    ("probity.dev", "evaluations/status", &["patch"]),
     ("probity.dev", "artifactverifications", OWN),
     ("probity.dev", "artifactverifications/status", &["patch"]),
     ("", "namespaces", FOLLOWED),
@@ -287,6 +292,25 @@ fn breaking_the_glass_and_ungoverning_are_given_to_nobody() {
 }
 
 #[test]
+fn whoever_measures_makes_jobs_in_one_namespace_and_nothing_else() {
+    let objects = render(&["--set", "evaluation.enabled=true,evaluation.namespace=measured"]);
+    let role = find(&objects, "Role", "probity-evaluation");
+    assert_eq!(role["metadata"]["namespace"], "measured");
+    compare(role, &expected(&[&[("batch", "jobs", &["list", "create"])]]));
+    let bound = find(&objects, "RoleBinding", "probity-evaluation");
+    assert_eq!(bound["metadata"]["namespace"], "measured");
+    assert_eq!(
+        bound["subjects"],
+        json!([{"kind": "ServiceAccount", "name": "probity", "namespace": NAMESPACE}])
+    );
+    let space = find(&objects, "Namespace", "measured");
+    assert_eq!(
+        space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
+        "restricted"
+    );
+}
+
+#[test]
 fn people_read_everything_and_write_only_what_they_ask_for() {
     let objects = render(&[]);
     let viewer = find(&objects, "ClusterRole", "probity-viewer");
@@ -307,7 +331,9 @@ fn people_read_everything_and_write_only_what_they_ask_for() {
         assert_eq!(group, "probity.dev");
         // A verdict or a status somebody could write would be worth more than a signature.
         assert!(
-            ["modeldeployments", "modeldeployments/scale"].contains(&resource.as_str()),
+            ["modeldeployments", "modeldeployments/scale"].contains(&resource.as_str())
+                // Whoever could change a run could change what it shows.
+                || (resource == "evaluations" && ["create", "delete", "deletecollection"].contains(&verb.as_str())),
             "the deployer may {verb} {resource}"
         );
     }
@@ -316,9 +342,9 @@ fn people_read_everything_and_write_only_what_they_ask_for() {
     let admin = find(&objects, "ClusterRole", "probity-owner");
     assert_eq!(added_to(admin), ["admin"]);
     for (group, resource, verb) in permissions(admin) {
-        assert_eq!(
-            (group.as_str(), resource.as_str()),
-            ("probity.dev", "deploymentpolicies"),
+        assert_eq!(group, "probity.dev");
+        assert!(
+            ["deploymentpolicies", "robustnesspolicies"].contains(&resource.as_str()),
             "the admin of a namespace may {verb} {resource}"
         );
     }
@@ -384,7 +410,12 @@ fn who_writes_the_platforms_policies_writes_nothing_that_they_judge() {
         let written: Vec<&str> = written.iter().map(String::as_str).collect();
         assert_eq!(
             written,
-            ["clusterdeploymentpolicies", "deploymentpolicies", "trustroots"],
+            [
+                "clusterdeploymentpolicies",
+                "deploymentpolicies",
+                "robustnesspolicies",
+                "trustroots"
+            ],
             "{verb}"
         );
     }

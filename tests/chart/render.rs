@@ -444,7 +444,12 @@ fn the_webhooks_ask_for_pods_of_governed_namespaces_and_fail_closed() {
             "Namespaced"
         ),
     ]);
-    let namespaced = json!(["modeldeployments", "deploymentpolicies", "waivers"]);
+    let namespaced = json!([
+        "modeldeployments",
+        "deploymentpolicies",
+        "robustnesspolicies",
+        "waivers"
+    ]);
     let cluster = json!(["clusterdeploymentpolicies", "trustroots"]);
     let objects_of_ours = json!([
         rule_of("probity.dev", "v1alpha1", namespaced, written(), "Namespaced"),

@@ -65,6 +65,7 @@ impl Chart {
             format!("registries.plainHTTP={{{}}}", plain.join(",")),
             format!("isolation.neverOpen={{{api}/32}}"),
             "isolation.canary.enabled=true".into(),
+            "evaluation.enabled=true".into(),
         ];
         let mut open = Vec::new();
         for (at, registry) in plain.iter().enumerate() {

@@ -31,6 +31,7 @@ mod fetching;
 mod harness;
 mod isolated;
 mod load;
+mod measured;
 mod models;
 mod names;
 mod network;
@@ -60,6 +61,7 @@ macro_rules! tests {
 /// The longest first, so that none of them is still under way when all others are done; those that are alone, in order.
 const TESTS: &[Test] = tests![
     together serving::altered_weights_never_start_and_a_good_version_takes_over,
+    together measured::a_standard_model_is_held_and_one_trained_against_attacks_goes_live,
     together adopted::an_existing_deployment_is_found_told_about_and_repaired,
     together adopted::every_kind_of_workload_is_let_in_with_the_verified_model_alone,
     together serving::a_signed_model_serves_and_its_pod_can_do_nothing_else,

@@ -36,6 +36,10 @@ pub struct Models {
     pub digits_altered: Model,
     /// Another version of it, signed.
     pub digits_next: Model,
+    /// The same task, trained against attacks, signed.
+    pub digits_robust: Model,
+    /// Digits that neither of them was trained on, with their labels; signed by nobody.
+    pub heldout: Model,
     /// Some bytes, for servers that do not look at them; two versions.
     pub small: Model,
     pub small_next: Model,
@@ -78,6 +82,12 @@ fn make(at: &Path) -> Models {
     let digits_next = digits.another("digits-next");
     let config = fs::read_to_string(digits_next.path("config.json")).unwrap();
     fs::write(digits_next.path("config.json"), format!("{config}\n")).unwrap();
+    let digits_robust = Model::copy(Path::new(&format!("{EXAMPLES}/robust")), at.join("digits-robust"));
+    let heldout = Model {
+        folder: at.join("heldout"),
+    };
+    fs::create_dir_all(&heldout.folder).unwrap();
+    fs::copy(format!("{EXAMPLES}/heldout.npz"), heldout.path("heldout.npz")).unwrap();
     let small = Model::of_bytes(at.join("small"), 1, 64 << 10);
     let small_next = Model::of_bytes(at.join("small-next"), 2, 64 << 10);
     let unsigned = small.another("unsigned");
@@ -89,6 +99,7 @@ fn make(at: &Path) -> Models {
     let signings = [
         (&digits, &release),
         (&digits_next, &release),
+        (&digits_robust, &release),
         (&small, &release),
         (&small_next, &release),
         (&strange, &stranger),
@@ -114,6 +125,8 @@ fn make(at: &Path) -> Models {
         digits,
         digits_altered,
         digits_next,
+        digits_robust,
+        heldout,
         small,
         small_next,
         unsigned,

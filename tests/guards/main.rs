@@ -18,6 +18,7 @@ mod cluster;
 mod namespaces;
 mod owners;
 mod pods;
+mod runs;
 mod verdicts;
 mod waivers;
 mod workloads;

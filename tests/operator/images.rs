@@ -88,6 +88,8 @@ pub async fn door(stage: &Stage) -> Gate {
         audit_interval: Duration::from_secs(300),
         network: controller::NetworkSettings::default(),
         canaries: None,
+        evaluations: None,
+        evaluations_at_once: 1,
         reports: true,
     };
     let (world, watching) = watch_world(&stage.client);

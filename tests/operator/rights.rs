@@ -369,8 +369,13 @@ async fn granted(stage: &Stage) -> BTreeSet<(String, String)> {
         .get("probity")
         .await
         .unwrap();
+    let measuring: Role = Api::namespaced(stage.client.clone(), "probity-evaluations")
+        .get("probity-evaluation")
+        .await
+        .unwrap();
+    let roles = [cluster.rules, own.rules, measuring.rules];
     let mut all = BTreeSet::new();
-    for rule in cluster.rules.into_iter().chain(own.rules).flatten() {
+    for rule in roles.into_iter().flatten().flatten() {
         for group in rule.api_groups.as_deref().unwrap() {
             for resource in rule.resources.as_deref().unwrap() {
                 for verb in &rule.verbs {
@@ -403,6 +408,7 @@ async fn everything_granted_is_used_and_nothing_tried_is_refused() {
     super::responses::pod(&stage, "digits", "digits-1").await;
     super::responses::gate(&stage, "digits-1", true).await;
     adopt(&stage).await;
+    super::evaluations::measure(&stage, "letters").await;
     let revoked = json!({"revoked": [{"digest": digest, "reason": "poisoned"}]});
     for _ in 0..2 {
         // The second time is a series of the same Event.

@@ -105,6 +105,8 @@ impl Operator {
                             audit_interval,
                             network: controller::NetworkSettings::default(),
                             canaries: None,
+                            evaluations: Some("probity-evaluations".into()),
+                            evaluations_at_once: 64,
                             reports: true,
                         },
                         admin_address: admin,
@@ -219,7 +221,7 @@ pub async fn admin(kubeconfig: &Path) -> Client {
 /// Applies what the chart renders of rights, so that the operator has these and no other.
 pub async fn grant(client: &Client) {
     // Reports need a kind that only one of these API servers has; what they take is tried there.
-    grant_with(client, "reports.enabled=false").await;
+    grant_with(client, "reports.enabled=false,evaluation.enabled=true").await;
 }
 
 /// The same with this value of the chart.
@@ -255,6 +257,7 @@ pub async fn grant_with(client: &Client, value: &str) {
     .await;
     for object in objects {
         if [
+            "Namespace",
             "ServiceAccount",
             "ClusterRole",
             "ClusterRoleBinding",

@@ -45,6 +45,7 @@ impl Gate {
                 let models: Vec<_> = models.iter().filter_map(|model| model.0.as_ref().ok()).collect();
                 objects::waiver(&read(new)?, &models, (self.clock)())
             }
+            "robustnesspolicies" => objects::robustness(&read(new)?),
             "deploymentpolicies" => objects::policy(&read::<DeploymentPolicy>(new)?, &self.world.trust()),
             "clusterdeploymentpolicies" => {
                 objects::policy(&read::<ClusterDeploymentPolicy>(new)?, &self.world.trust())

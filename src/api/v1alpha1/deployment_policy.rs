@@ -6,7 +6,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Isolation, openers::AuditedNetworkPolicies, rights::AuditedRights, rules};
+use super::{
+    Isolation, RobustnessRequirements, openers::AuditedNetworkPolicies, rights::AuditedRights, rules,
+};
 use crate::evidence::{Digest, Effect};
 
 /// What must hold in the namespaces it selects. Several policies apply side by side: each must be satisfied.
@@ -83,6 +85,9 @@ pub struct PolicyBody {
     /// How far models are shut off from what they do not need.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
+    /// What must have been measured of models before they serve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub robustness: Option<RobustnessRequirements>,
     /// What happens to pods that no `ModelDeployment` answers for. Left out: `Deny`, or as mild as the policy's `effect`:
     /// `Warn` under `Warn`, `Allow` under `Audit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

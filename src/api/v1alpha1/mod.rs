@@ -2,10 +2,13 @@
 
 mod artifact_verification;
 mod deployment_policy;
+mod evaluation;
 mod isolation;
 mod model_deployment;
 mod openers;
 mod rights;
+mod robustness;
+mod robustness_policy;
 mod rules;
 mod trust_root;
 mod waiver;
@@ -20,6 +23,9 @@ pub use deployment_policy::{
     OnViolation, PodExemption, PolicyBody, PolicyStatus, Revocation, SignerDefinition, UnmanagedPods,
     UnprovenPods, ViolationAction,
 };
+pub use evaluation::{
+    Evaluation, EvaluationJob, EvaluationRun, EvaluationSpec, EvaluationStatus, EvaluationVerdict,
+};
 pub use isolation::{
     Client, EgressPeer, EgressPort, EgressRule, Hardening, IpBlock, Isolation, NetworkIsolation, PodPeer,
     Transport,
@@ -31,5 +37,10 @@ pub use model_deployment::{
 };
 pub use openers::{AuditedNetworkPolicies, AuditedNetworkPolicy};
 pub use rights::{AllowedRight, AuditedAccount, AuditedRights, RbacRequirements};
+pub use robustness::{
+    AttackKind, Comparison, Dataset, Gate, Measurement, MetricId, Norm, RobustnessFloor,
+    RobustnessRequirements, SquareSuite, Suite,
+};
+pub use robustness_policy::{RobustnessPolicy, RobustnessPolicySpec, RobustnessPolicyStatus};
 pub use trust_root::{PublicKey, TrustRoot, TrustRootSpec, TrustRootStatus};
 pub use waiver::{MAX_WAIVER_DAYS, Waiver, WaiverSpec, WaiverSubject};

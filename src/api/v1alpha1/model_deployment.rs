@@ -451,7 +451,7 @@ pub struct CandidateModel {
     /// The reference it was asked for by.
     #[schemars(length(max = 1024))]
     pub reference: String,
-    /// Why it does not serve: the reason of a failed finding, or `Resolving`, `Verifying`, `RollingOut`, `FetchFailed`.
+    /// Why it does not serve: the reason of a failed finding, or `Resolving`, `Verifying`, `Measuring`, `RollingOut`, `FetchFailed`.
     #[schemars(length(max = 64))]
     pub reason: String,
 }

@@ -349,6 +349,49 @@ pub fn client_ports_fit_runner() -> Rule {
         .field_path(".clients")
 }
 
+/// A reference that cannot come to mean anything else.
+pub fn reference_has_digest() -> Rule {
+    Rule::new(r"self.matches(r'@sha256:[0-9a-f]{64}$')").message(
+        "needs a digest: write host/repository@sha256:…, so that what is measured on cannot change unseen",
+    )
+}
+
+/// A number that is more than nothing.
+pub fn positive() -> Rule {
+    Rule::new("double(self) > 0.0").message("must be more than 0: an attacker who changes nothing is none")
+}
+
+/// A share that can be reached, and that not everything reaches.
+pub fn share() -> Rule {
+    Rule::new("double(self) > 0.0 && double(self) < 1.0")
+        .message("must lie between 0 and 1: at 0 everything passes, and no number of samples shows 1")
+}
+
+/// A file's name that cannot lead out of its folder.
+pub fn plain_file() -> Rule {
+    Rule::new(r"self.matches(r'^([A-Za-z0-9_][-A-Za-z0-9._]*/)*[A-Za-z0-9_][-A-Za-z0-9._]*\.npz$')")
+        .message("must be the path of an .npz file within the artifact, of plain names, such as heldout.npz")
+}
+
+/// A suite that measures something. `has` of a single member today; each further member makes it a count.
+pub fn suite_measures_something() -> Rule {
+    Rule::new("has(self.square)").message("needs exactly one thing to measure: set square")
+}
+
+/// Every gate speaks of a number that is measured.
+pub fn gates_name_suites() -> Rule {
+    Rule::new("self.spec.gates.all(g, self.spec.suites.exists(s, s.name == g.suite))")
+        .message("must each name a suite of spec.suites: add the suite there, or correct the name")
+        .field_path(".spec.gates")
+}
+
+/// What was asked for is what was run.
+pub fn evaluation_stays() -> Rule {
+    Rule::new("self.spec == oldSelf.spec")
+        .message("an evaluation never changes: make another one")
+        .field_path(".spec")
+}
+
 /// The subject of a verdict never changes under it.
 pub fn spec_is_immutable() -> Rule {
     Rule::new("self.spec == oldSelf.spec")

@@ -235,7 +235,7 @@ fn summary(model: &ModelDeployment, seen: &Seen<'_>, proven: &[(&Verification, &
     }
     let admits = seen.ways.iter().any(|way| way.decision.admits());
     if let Some(way) = seen.ways.first().filter(|way| !admits || is_refused(way)) {
-        let reason = way.decision.reason().map_or("Verifying", Reason::as_str);
+        let reason = way.decision.code();
         let stalled = way.decision.verdict == Verdict::Fail;
         let goes_on = if seen.pods.is_empty() {
             String::new()

@@ -81,6 +81,8 @@ impl Scene {
                 audit_interval: std::time::Duration::from_secs(300),
                 network: crate::controller::NetworkSettings::default(),
                 canaries: None,
+                evaluations: None,
+                evaluations_at_once: 1,
                 reports: true,
             },
             clock: 1_700_000_000,

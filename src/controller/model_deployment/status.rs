@@ -294,7 +294,7 @@ fn summary(
         return Summary::not_yet("Resolving", "waiting");
     };
     let decision = &judged.decision;
-    let reason = decision.reason().map_or("Verifying", Reason::as_str);
+    let reason = decision.code();
     match decision.verdict {
         Verdict::Fail => {
             let serves = serving.is_some_and(|serving| serving.digest == digest);
@@ -499,7 +499,7 @@ fn policy_satisfied(plan: &Plan) -> Wanted {
             reason.unwrap_or("PolicyNotSatisfied"),
             message,
         ),
-        Verdict::Wait => Wanted::new(KIND, State::Unknown, reason.unwrap_or("Verifying"), message),
+        Verdict::Wait => Wanted::new(KIND, State::Unknown, decision.code(), message),
         Verdict::Unknown => Wanted::new(KIND, State::Unknown, reason.unwrap_or("Unknown"), message),
     }
 }

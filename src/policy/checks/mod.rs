@@ -7,6 +7,7 @@ pub mod network;
 pub mod quorum;
 pub mod repositories;
 pub mod revoked;
+pub mod robustness;
 pub mod runtime_class;
 pub mod signature;
 

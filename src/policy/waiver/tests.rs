@@ -223,6 +223,7 @@ fn a_repository_is_asked_where_that_is_waived() {
         rules: vec![elsewhere],
         namespaces: [("bank".to_owned(), [label].into())].into(),
         waivers: WaiverRule::of(&waived, at(0)).into_iter().collect(),
+        ..World::default()
     };
     let reference = "registry.example/models/digits:1".parse().unwrap();
     let elsewhere = |model| crate::policy::decision::is_elsewhere(&world, "bank", model, &reference);
