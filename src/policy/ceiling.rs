@@ -44,8 +44,8 @@ fn peer_within(one: &EgressPeer, other: &EgressPeer) -> bool {
 
 fn namespaces_within(one: &EgressPeer, other: &EgressPeer) -> bool {
     match (&one.namespace_selector, &other.namespace_selector) {
-        // Its own, in both.
-        (None, None) => true,
+        // Its own, in both; without any selector nobody is meant, as Kubernetes reads it.
+        (None, None) => other.pod_selector.is_some(),
         (None, Some(other)) => read_terms(other).is_some_and(|terms| terms.is_empty()),
         (Some(_), None) => false,
         (Some(one), Some(other)) => both(read_terms(one), read_terms(other)),

@@ -27,6 +27,7 @@ fn block(cidr: &str, except: &[&str]) -> Value {
 #[test_case(&json!({"namespaceSelector": {}}), &block("0.0.0.0/0", &[]) => false; "pods are no addresses")]
 #[test_case(&block("10.0.0.0/8", &[]), &json!({"namespaceSelector": {}}) => false; "nor addresses pods")]
 #[test_case(&json!({"podSelector": {"matchLabels": {"app": "a"}}}), &json!({"podSelector": {}}) => true; "pods of its own namespace")]
+#[test_case(&json!({"podSelector": {}}), &json!({}) => false; "nobody is meant without any selector")]
 #[test_case(&json!({"podSelector": {"matchLabels": {"app": "a"}}}), &json!({"namespaceSelector": {}}) => true; "which is one of all")]
 #[test_case(&json!({"podSelector": {"matchLabels": {"app": "a"}}}), &json!({"namespaceSelector": {"matchLabels": {"team": "a"}}}) => false; "but perhaps not of these")]
 #[test_case(&json!({"namespaceSelector": {"matchLabels": {"team": "a"}}}), &json!({"podSelector": {}}) => false; "another namespace")]
