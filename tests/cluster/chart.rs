@@ -25,7 +25,8 @@ use kube::{
 };
 use probity::{
     api::v1alpha1::{
-        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, ModelDeployment, TrustRoot, Waiver,
+        ArtifactVerification, ClusterDeploymentPolicy, DeploymentPolicy, Evaluation, ModelDeployment,
+        RobustnessPolicy, TrustRoot, Waiver,
     },
     operator::LEASE,
 };
@@ -177,7 +178,7 @@ async fn kept(bed: &Bed, space: &Space) -> Vec<String> {
         .iter()
         .filter(|definition| definition.name_any().ends_with(".probity.dev"));
     let mut kept: Vec<_> = ours.map(|definition| definition.uid().unwrap()).collect();
-    assert_eq!(kept.len(), 6);
+    assert_eq!(kept.len(), 8);
     kept.push(
         space
             .api::<ModelDeployment>()
@@ -253,7 +254,9 @@ async fn nothing_is_in_the_way(bed: &Bed, leaves: &Space) {
         DeploymentPolicy,
         ClusterDeploymentPolicy,
         TrustRoot,
-        Waiver
+        Waiver,
+        RobustnessPolicy,
+        Evaluation
     );
 
     let bare: Pod =
