@@ -17,7 +17,7 @@ fn policy(dataset: &str) -> Value {
         "apiVersion": "probity.dev/v1alpha1", "kind": "RobustnessPolicy", "metadata": {"name": "robust"},
         "spec": {
             "dataset": {"reference": dataset, "file": "heldout.npz"},
-            "samples": 100,
+            "samples": 200,
             "suites": [{"name": "square", "square": {"norm": "Linf", "epsilon": "0.1", "queries": 300}}],
             "gates": [
                 {"suite": "square", "metric": "robust_accuracy", "op": "AtLeast", "threshold": "0.6"},
