@@ -386,6 +386,15 @@ where
     );
 }
 
+/// When to look at an object that changes with nothing but the clock: at `until`, and after `longest` at the latest.
+fn next_look(until: Option<Timestamp>, now: Timestamp, longest: Duration) -> Action {
+    let Some(until) = until else {
+        return Action::await_change();
+    };
+    let left = Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO);
+    Action::requeue(left.min(longest))
+}
+
 /// The pauses of a controller after an error of one of its watches, which stop all of them. After the API server was away
 /// each has an error or two: with the growing pauses that one watch alone would deserve, no model would be looked at for
 /// minutes.

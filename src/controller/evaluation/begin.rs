@@ -10,7 +10,7 @@ use crate::{
         v1alpha1::{Evaluation, EvaluationRun, ModelDeployment, RobustnessPolicy},
     },
     evidence::{Digest, Failure, Reason, Reference},
-    policy::robustness::{Measured, confidence, problems, request_hash},
+    policy::robustness::{GateRule, Measured, confidence, request_hash},
     workload::EvaluationJobPlan,
 };
 
@@ -49,25 +49,21 @@ pub fn begin(with: &Beginning<'_>) -> Result<EvaluationRun, Failure> {
         )
     })?;
     let policy = with.policy.ok_or_else(|| no_policy(&spec.policy))?;
-    if let Some(problem) = problems(&policy.spec).first() {
+    let rule = GateRule::of(policy);
+    if let Some(problem) = rule.problems.first() {
         let message = format!("RobustnessPolicy {} cannot be applied: {problem}", spec.policy);
         return Err(Failure::new(Reason::PolicyInvalid, message));
     }
     let (subject, repository) = content(model, spec.digest)?;
     let dataset = pinned(&policy.spec.dataset.reference)?;
-    let asked = request_hash(&policy.spec);
-    let before = with
-        .runs
-        .iter()
-        .filter(|run| run.subject == subject && run.asked == asked && run.policy == spec.policy)
-        .count();
+    let before = with.runs.iter().filter(|run| run.answers(&rule, subject)).count();
     Ok(EvaluationRun {
         subject,
         repository,
         dataset: dataset.1,
         minimum: policy.spec.dataset.range().0,
         maximum: policy.spec.dataset.range().1,
-        policy: asked,
+        policy: rule.asks,
         seed: with.seed,
         confidence: confidence(policy.spec.gates.len(), before),
         samples: policy.spec.samples,

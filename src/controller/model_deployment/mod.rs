@@ -43,7 +43,7 @@ use super::{
     excess::rights,
     gates::set_gates,
     isolation::{cluster::release, isolate},
-    readable,
+    next_look, readable,
     world::Guarded,
 };
 pub use super::{gates::Gate, held::Held};
@@ -130,7 +130,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     // Of the models that a new world wakes, only those whose namespace it changes are looked at.
     let basis = match context.looks.begin(seen, epoch, now) {
         Begun::Look(basis) => basis,
-        Begun::Settled(until) => return Ok(next_look(until, now)),
+        Begun::Settled(until) => return Ok(next_look(until, now, LONGEST_PAUSE)),
     };
     let Some((model, snapshot)) = gather(&context, seen).await? else {
         context.looks.forget(seen);
@@ -141,7 +141,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
     if let Some(workload) = &model.spec.workload_ref {
         let until = Box::pin(adopted(&context, &model, workload, &snapshot, &world, now)).await?;
         context.looks.settle(&model, &basis, Some(until));
-        return Ok(next_look(Some(until), now));
+        return Ok(next_look(Some(until), now, LONGEST_PAUSE));
     }
     let plan = plan(&model, &snapshot, &world, &context.settings.pods(), now);
     // Before all else: what must take no traffic takes it until then.
@@ -199,7 +199,7 @@ async fn reconcile(seen: Arc<Guarded<ModelDeployment>>, context: Arc<Context>) -
         .chain(waived_until(&model, &world, now))
         .min();
     context.looks.settle(&model, &basis, until);
-    Ok(next_look(until, now))
+    Ok(next_look(until, now, LONGEST_PAUSE))
 }
 
 /// One look at a model whose server somebody else runs; when the next one is due.
@@ -219,15 +219,6 @@ async fn adopted(
     let next = adoption::reconcile(context, model, workload, &snapshot.verifications, world, now).await?;
     context.succeeded(model);
     Ok(next)
-}
-
-/// When to look at a model that changes with nothing but the clock.
-fn next_look(until: Option<Timestamp>, now: Timestamp) -> Action {
-    let Some(until) = until else {
-        return Action::await_change();
-    };
-    let left = Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO);
-    Action::requeue(left.min(LONGEST_PAUSE))
 }
 
 /// Brings the objects to the plan. The account comes first: pods must never run under somebody else's.

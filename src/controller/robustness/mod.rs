@@ -12,7 +12,6 @@ mod status;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt as _,
     api::ListParams,
@@ -28,7 +27,7 @@ use crate::{
     cluster::{create, patch_status},
 };
 
-use super::{Context, Error, controller, pages::all, readable, world::Guarded};
+use super::{Context, Error, controller, next_look, pages::all, readable, world::Guarded};
 pub use plan::{Plan, plan};
 pub use status::status;
 
@@ -98,7 +97,7 @@ async fn reconcile(policy: Arc<Guarded<RobustnessPolicy>>, context: Arc<Context>
     let api: Api<RobustnessPolicy> = context.api(&namespace);
     patch_status(&api, policy, FIELD_MANAGER, policy.status.as_ref(), &new).await?;
     context.succeeded(policy);
-    Ok(next_look(plan.until, now))
+    Ok(next_look(plan.until, now, LONGEST_PAUSE))
 }
 
 /// What there is in the policy's namespace. What cannot be read is said by its own reconciler.
@@ -117,12 +116,4 @@ async fn gather(
             .filter_map(|evaluation| evaluation.0.ok())
             .collect(),
     ))
-}
-
-fn next_look(until: Option<Timestamp>, now: Timestamp) -> Action {
-    let Some(until) = until else {
-        return Action::await_change();
-    };
-    let left = Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO);
-    Action::requeue(left.min(LONGEST_PAUSE))
 }

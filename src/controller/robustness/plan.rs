@@ -9,7 +9,10 @@ use kube::{ResourceExt as _, core::ObjectMeta};
 use crate::{
     api::v1alpha1::{Evaluation, EvaluationSpec, EvaluationVerdict, ModelDeployment, RobustnessPolicy},
     evidence::Digest,
-    policy::robustness::{Due, GateRule, Measured, due},
+    policy::{
+        Problem,
+        robustness::{Due, GateRule, Measured, due},
+    },
 };
 
 use super::contents::contents;
@@ -25,6 +28,8 @@ pub struct Plan {
     pub held: usize,
     /// When the clock alone makes a run due.
     pub until: Option<Timestamp>,
+    /// What keeps the policy from being applied.
+    pub problems: Vec<Problem>,
 }
 
 /// Plans one look at a policy. Nothing is asked for where nobody measures (`measuring`), or while the policy is suspended.
@@ -76,12 +81,14 @@ pub fn plan(
             }
         }
     }
-    plan
+    Plan {
+        problems: rule.problems,
+        ..plan
+    }
 }
 
 fn passed(rule: &GateRule, subject: Digest, runs: &[&Measured]) -> bool {
-    let its = |run: &&&Measured| run.subject == subject && run.policy == rule.name && run.asked == rule.asks;
-    let mut its = runs.iter().filter(its).peekable();
+    let mut its = runs.iter().filter(|run| run.answers(rule, subject));
     let failed = its.clone().any(|run| run.verdict == EvaluationVerdict::Failed);
     !failed && its.any(|run| run.verdict == EvaluationVerdict::Passed)
 }

@@ -2,10 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::{
-    api::v1alpha1::{RobustnessPolicy, RobustnessPolicyStatus},
-    policy::robustness::problems,
-};
+use crate::api::v1alpha1::{RobustnessPolicy, RobustnessPolicyStatus};
 
 use super::{
     super::condition::{State, Summary, conditions},
@@ -20,9 +17,8 @@ pub fn status(
     now: Timestamp,
 ) -> RobustnessPolicyStatus {
     let generation = policy.metadata.generation;
-    let problems = problems(&policy.spec);
-    let summary = if let Some(first) = problems.first() {
-        let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    let summary = if let Some(first) = plan.problems.first() {
+        let all: Vec<_> = plan.problems.iter().map(ToString::to_string).collect();
         Summary::no(first.reason.as_str(), all.join("; "))
     } else if measuring {
         let message = format!(

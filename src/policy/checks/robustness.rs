@@ -101,7 +101,7 @@ pub fn gates(
     let its: Vec<&Measured> = runs
         .iter()
         .copied()
-        .filter(|run| run.subject == subject && run.policy == rule.name && run.asked == rule.asks)
+        .filter(|run| run.answers(rule, subject))
         .collect();
     if let Some(failed) = its.iter().find(|run| run.verdict == EvaluationVerdict::Failed) {
         let message = format!(

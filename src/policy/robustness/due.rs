@@ -32,7 +32,7 @@ pub fn due(rule: &GateRule, subject: Digest, runs: &[&Measured], running: bool, 
     let mut its: Vec<&Measured> = runs
         .iter()
         .copied()
-        .filter(|run| run.subject == subject && run.policy == rule.name && run.asked == rule.asks)
+        .filter(|run| run.answers(rule, subject))
         .collect();
     its.sort_by_key(|run| (run.finished, &run.name));
     // What failed stays failed, whatever another run would say.

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
+use super::GateRule;
 use crate::{
     api::v1alpha1::{Evaluation, EvaluationVerdict, Measurement, Suite},
     evidence::Digest,
@@ -62,6 +63,11 @@ impl Measured {
             message: status.message.clone().unwrap_or_default(),
             finished: status.finished.as_ref()?.0,
         })
+    }
+
+    /// Whether it is about this content, and answers just what this rule asks.
+    pub fn answers(&self, rule: &GateRule, subject: Digest) -> bool {
+        self.subject == subject && self.policy == rule.name && self.asked == rule.asks
     }
 
     /// The suite of this name.

@@ -1,7 +1,9 @@
 //! Pearson's χ² test: whether two columns of categories come from the same distribution.
 //! A guard beside a distance, as every test of this folder is.
 
-use crate::evaluation::statistics::{StatError, real, real64, same_length, special::chi_square_upper};
+use crate::evaluation::statistics::{
+    StatError, drift::total, real, real64, same_length, special::chi_square_upper,
+};
 
 /// What the test found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,14 +27,6 @@ pub struct ChiSquare {
 /// Pearson 1900.
 pub fn chi_square(reference: &[u64], current: &[u64]) -> Result<ChiSquare, StatError> {
     same_length("categories", current.len(), reference.len())?;
-    let total = |what, counts: &[u64]| {
-        let total: f64 = counts.iter().copied().map(real64).sum();
-        if total > 0.0 {
-            Ok(total)
-        } else {
-            Err(StatError::Empty { what })
-        }
-    };
     let (n, m) = (total("reference", reference)?, total("current", current)?);
     let (mut statistic, mut present, mut least_expected) = (0.0, 0, f64::INFINITY);
     for (one, other) in reference.iter().zip(current) {

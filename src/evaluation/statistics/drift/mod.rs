@@ -13,7 +13,20 @@ pub use kolmogorov_smirnov::{KolmogorovSmirnov, kolmogorov_smirnov};
 pub use shares::{SHARE_FLOOR, jensen_shannon, psi};
 pub use wasserstein::{Wasserstein, wasserstein};
 
-use super::{StatError, finite};
+use super::{StatError, finite, real64};
+
+/// What all of these counts come to.
+///
+/// # Errors
+/// [`StatError::Empty`] when that is nothing.
+fn total(what: &'static str, counts: &[u64]) -> Result<f64, StatError> {
+    let total: f64 = counts.iter().copied().map(real64).sum();
+    if total > 0.0 {
+        Ok(total)
+    } else {
+        Err(StatError::Empty { what })
+    }
+}
 
 /// Both samples in order of size.
 fn sorted(reference: &[f64], current: &[f64]) -> Result<(Vec<f64>, Vec<f64>), StatError> {

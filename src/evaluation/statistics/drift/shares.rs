@@ -1,7 +1,7 @@
 //! Two distances between histograms over the same bins: the population stability index, and Jensen and Shannon's.
 //! Both compare shares, so that the two sides may have as many rows as they like.
 
-use crate::evaluation::statistics::{StatError, real64, same_length};
+use crate::evaluation::statistics::{StatError, drift::total, real64, same_length};
 
 /// What a bin's share is taken to be at least, so that an empty one does not make the index infinite.
 pub const SHARE_FLOOR: f64 = 1e-4;
@@ -55,14 +55,6 @@ fn paired(expected: &[u64], observed: &[u64]) -> Result<Vec<(f64, f64)>, StatErr
             needed: 2,
         });
     }
-    let total = |what, counts: &[u64]| {
-        let total: f64 = counts.iter().copied().map(real64).sum();
-        if total > 0.0 {
-            Ok(total)
-        } else {
-            Err(StatError::Empty { what })
-        }
-    };
     let (p, q) = (total("expected", expected)?, total("observed", observed)?);
     let pairs = expected.iter().zip(observed);
     Ok(pairs
